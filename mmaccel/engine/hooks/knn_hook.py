@@ -1,0 +1,163 @@
+"""Online kNN accuracy during pretraining."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from mmengine.dataset import DefaultSampler, default_collate
+from mmengine.dist import all_gather
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmselfsup.registry import DATASETS, HOOKS
+from torch.utils.data import DataLoader, Subset
+
+from mmaccel.evaluation.features import extract_features, sample_label
+from mmaccel.evaluation.knn import knn_classify
+from mmaccel.evaluation.random_state import keep_random_state
+
+
+@HOOKS.register_module()
+class KNNHook(Hook):
+    """Log the kNN accuracy of the backbone against the training time.
+
+    A contrastive loss does not tell how good the features are, and a different method's
+    loss cannot be compared at all. The accuracy of a nearest-neighbour vote needs no
+    training, so it can be watched while training runs; together with the seconds that
+    :class:`ThroughputHook` counts it draws figure 3 of the paper.
+
+    Every ``interval`` epochs, and after the last, it logs ``knn_top1`` (percent) and
+    ``train_seconds`` to the console and to every visualizer backend, with the number of
+    finished iterations as the step, the axis all other curves have.
+
+    Args:
+        train_dataloader (dict): The labelled images that vote: ``dataset``, and
+            optionally ``batch_size`` (default 256) and ``num_workers`` (default 0). The
+            pipeline must be free of augmentation and end with
+            ``dict(type='PackSelfSupInputs', algorithm_keys=['gt_label'])``.
+        test_dataloader (dict): The labelled images to classify, likewise.
+        interval (int): Epochs between two measurements; 0 turns the monitor off.
+            Defaults to 1.
+        k (int): Neighbours that vote, clipped to the size of the bank. Defaults to 200.
+        temperature (float): Temperature of the votes, above 0. Defaults to 0.07.
+        max_train (int, optional): Use this many voting images, spread evenly over the
+            dataset. By default all.
+        max_test (int, optional): Likewise for the images to classify.
+        initial (bool): Whether to measure the untrained network first, as epoch 0.
+            Defaults to True.
+
+    Raises:
+        RuntimeError: Before training, if a labelled set is unreadable or unlabelled.
+
+    Note:
+        Training is bit-identical with and without this hook: the model runs in
+        evaluation mode under ``no_grad``, every module gets its mode back, and no
+        global random number is used up. With several ranks each extracts and classifies
+        its share, so that none waits idly at a collective until a timeout; features and
+        hits are gathered, and the accuracy is that of a single process.
+    """
+
+    # before the checkpoint hook, after the logger
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        train_dataloader: dict,
+        test_dataloader: dict,
+        interval: int = 1,
+        k: int = 200,
+        temperature: float = 0.07,
+        max_train: int | None = None,
+        max_test: int | None = None,
+        initial: bool = True,
+    ) -> None:
+        if k < 1 or temperature <= 0:
+            raise ValueError(
+                f'KNNHook: k must be at least 1 and temperature above 0, got {k} and '
+                f'{temperature}.'
+            )
+        self.train_dataloader = train_dataloader
+        self.test_dataloader = test_dataloader
+        self.interval = interval
+        self.k = k
+        self.temperature = temperature
+        self.max_train = max_train
+        self.max_test = max_test
+        self.initial = initial
+
+    def before_train(self, runner) -> None:
+        """Open both labelled sets, and measure the untrained network."""
+        if self.interval < 1:
+            return
+        with keep_random_state():
+            self._bank = _build_loader('train', self.train_dataloader, self.max_train)
+            self._test = _build_loader('test', self.test_dataloader, self.max_test)
+        if self.initial and runner.iter == 0:
+            self._measure(runner, epoch=0)
+
+    def after_train_epoch(self, runner) -> None:
+        """Measure every ``interval`` epochs and after the last."""
+        due = self.every_n_epochs(runner, self.interval)
+        if self.interval >= 1 and (due or self.is_last_train_epoch(runner)):
+            self._measure(runner, epoch=runner.epoch + 1)
+
+    def _measure(self, runner, epoch: int) -> None:
+        start = time.perf_counter()
+        model = runner.model
+        with keep_random_state():
+            top1 = self._top1(model.module if is_model_wrapper(model) else model)
+        record = dict(knn_top1=top1)
+        seconds = runner.message_hub.get_info('train_seconds')
+        if seconds is not None:  # absent without ThroughputHook
+            record['train_seconds'] = seconds
+        runner.logger.info(
+            f'Epoch(knn) [{epoch}]  '
+            + '  '.join(f'{name}: {value:.2f}' for name, value in record.items())
+            + f'  (measured in {time.perf_counter() - start:.1f} s, not counted)'
+        )
+        runner.visualizer.add_scalars(
+            dict(record, epoch=epoch),
+            step=runner.iter,
+            file_path=f'{runner.timestamp}.json',
+        )
+
+    @torch.no_grad()
+    def _top1(self, model: torch.nn.Module) -> float:
+        bank, bank_labels = extract_features(model, self._bank)
+        bank, bank_labels = (
+            _gather(x, len(self._bank.dataset)) for x in (bank, bank_labels)
+        )
+        features, labels = extract_features(model, self._test)
+        predictions = knn_classify(
+            bank, bank_labels, features, self.k, self.temperature
+        )
+        hits = _gather((predictions == labels).float(), len(self._test.dataset))
+        return 100.0 * hits.mean().item()
+
+
+def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
+    """A loader over this rank's share of an evenly spread subset, in order."""
+    cfg = dict(cfg)
+    try:
+        dataset = DATASETS.build(cfg.pop('dataset'))
+        size = len(dataset)
+        count = min(size, limit or size)
+        dataset = Subset(dataset, [i * size // count for i in range(count)])
+        sample_label(dataset[0]['data_samples'])
+    except Exception as error:
+        raise RuntimeError(
+            f"KNNHook cannot use the labelled {name} set: {error} Correct the hook's "
+            f'{name}_dataloader.dataset, or turn the monitor off with --cfg-options '
+            'default_hooks.knn.interval=0.'
+        ) from error
+    defaults = dict(batch_size=256, num_workers=0, collate_fn=default_collate)
+    sampler = DefaultSampler(dataset, shuffle=False, seed=0, round_up=True)
+    # a generator of its own, or starting the loader would draw from the global one
+    return DataLoader(
+        dataset, sampler=sampler, generator=torch.Generator(), **{**defaults, **cfg}
+    )
+
+
+def _gather(share: torch.Tensor, size: int) -> torch.Tensor:
+    """All ranks' shares in the dataset's order, without the sampler's padding."""
+    return torch.stack(all_gather(share), dim=1).flatten(0, 1)[:size]

@@ -1,0 +1,212 @@
+"""The line a user sees while training."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import sys
+
+import numpy as np
+from mmengine.dist import get_world_size
+from mmengine.runner import LogProcessor
+from mmselfsup.registry import LOG_PROCESSORS
+
+_NUM_STAGES = 4  # of a ResNet
+_EXIT_KEY = re.compile(r'(.+)_exit(\d+)')
+# what the line shows in its own form, or the header has shown
+_SHOWN = {'epoch', 'iter', 'lr', 'time', 'data_time', 'memory', 'images_per_second'} | {
+    'data_wait',
+    'exit',
+    'chance',
+    'loss',
+}
+
+
+@LOG_PROCESSORS.register_module()
+class AccelLogProcessor(LogProcessor):
+    """Log processor whose training line answers the usual questions.
+
+    How long still (ETA), how fast (images a second over all ranks), is it the data (the
+    share of a step spent waiting for it), does it fit (peak memory), and does it learn:
+    the exit drawn, each exit's loss beside ``ln(K + 1)``, the loss of guessing, and the
+    similarity of positive and negative pairs, spread and effective rank of the features
+    at the exit measured last. An exit not drawn yet shows as ``-``. Models without
+    exits show their ``loss``.
+
+    Visualizer backends get every scalar under its own key, with ``images_per_second``,
+    ``data_wait`` (0 to 1), ``memory`` (MB) and ``train_seconds`` added. Losses and
+    times are means of their last ``window_size`` values. A scalar of one exit is
+    written only if it has a new value since the line before.
+
+    Args:
+        window_size (int): Values averaged; take the logger's interval, and a line
+            covers all since the line before. Defaults to 50.
+        max_history (int): Values kept of each scalar. mmengine keeps a million, copies
+            them at every update and saves them in every checkpoint. Not applied when
+            ``custom_cfg`` asks for an 'epoch' or 'global' window. Defaults to 10000.
+        **kwargs: As for :class:`mmengine.runner.LogProcessor`.
+    """
+
+    def __init__(
+        self, window_size: int = 50, max_history: int = 10000, **kwargs
+    ) -> None:
+        super().__init__(window_size=window_size, **kwargs)
+        long_windows = any(
+            isinstance(cfg.get('window_size'), str) for cfg in self.custom_cfg
+        )
+        self._max_history = None if long_windows else max(max_history, window_size)
+        self._seen: dict[str, np.ndarray] = {}
+
+    def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
+        """Scalars for the backends, and the line; validation and test as upstream."""
+        tag, line = super().get_log_after_iter(runner, batch_idx, mode)
+        if mode != 'train':
+            return tag, line
+        header = line.partition(']  ')[0] + ']'
+        prefix = 'train/' if self.log_with_hierarchy else ''
+        values = {self._remove_prefix(k, prefix): v for k, v in tag.items()}
+        extra = self._throughput(runner, values)
+        values.update(extra)
+        tag.update({prefix + name: value for name, value in extra.items()})
+
+        fresh = self._fresh_exit_keys(runner)
+        for name in values:
+            if _EXIT_KEY.fullmatch(name) and name not in fresh:
+                tag.pop(prefix + name)  # no new value: no new point on the curve
+        self._trim(runner)
+
+        eta = runner.message_hub.get_info('eta')
+        if eta is not None:
+            values['eta'] = str(datetime.timedelta(seconds=int(eta)))
+        return tag, '  '.join([header, *self._format(values, fresh)])
+
+    def _throughput(self, runner, values: dict) -> dict:
+        """Images a second over all ranks, share of waiting, memory, training time."""
+        extra = {}
+        if 'time' in values:
+            batch_size = _batch_size(runner.train_dataloader)
+            if batch_size is not None:
+                rate = batch_size * get_world_size() / values['time']
+                extra['images_per_second'] = rate
+            if 'data_time' in values:
+                extra['data_wait'] = values['data_time'] / values['time']
+        if 'memory' not in values:  # mmengine fills it on a GPU
+            memory = _peak_process_memory()
+            if memory is not None:
+                extra['memory'] = memory
+        seconds = runner.message_hub.get_info('train_seconds')
+        if seconds is not None:
+            extra['train_seconds'] = seconds
+        return extra
+
+    def _fresh_exit_keys(self, runner) -> set:
+        """Names of the exits' scalars that were updated since the last call."""
+        fresh = set()
+        for key, buffer in runner.message_hub.log_scalars.items():
+            name = self._remove_prefix(key, 'train/')
+            if _EXIT_KEY.fullmatch(name):
+                history = buffer.data[0]
+                # an update makes a new array, and only an update does
+                if self._seen.get(name) is not history:
+                    fresh.add(name)
+                self._seen[name] = history
+        return fresh
+
+    def _trim(self, runner) -> None:
+        if self._max_history is not None:
+            for buffer in runner.message_hub.log_scalars.values():
+                buffer.max_length = self._max_history
+
+    def _format(self, values: dict, fresh: set) -> list:
+        """The parts of the line behind its header."""
+        parts = []
+        if 'lr' in values:
+            parts.append(f'lr {values["lr"]:.2e}')
+        if 'eta' in values:
+            parts.append(f'eta {values["eta"]}')
+        if 'images_per_second' in values:
+            parts.append(f'{values["images_per_second"]:.0f} img/s')
+        if 'data_wait' in values:
+            parts.append(f'data wait {values["data_wait"]:.0%}')
+        if 'memory' in values:
+            parts.append(f'mem {values["memory"]:.0f} MB')
+        if 'exit' in values:
+            parts.append(f'exit {values["exit"]:.0f}')
+        parts.append(self._format_loss(values))
+        parts.append(self._format_measured(values, fresh))
+        parts += [
+            f'{name} {value:.{self.num_digits}g}'
+            for name, value in values.items()
+            if isinstance(value, (int, float))
+            and name not in _SHOWN | {'train_seconds'}
+            and not _EXIT_KEY.fullmatch(name)
+        ]
+        return [part for part in parts if part]
+
+    @staticmethod
+    def _format_loss(values: dict) -> str:
+        """E.g. ``loss 6.12 (exits 5.90 6.12 - 7.01, chance 8.32)``."""
+        exits = {
+            int(match[2]): f'{values[name]:.2f}'
+            for name, match in _exit_keys(values)
+            if match[1] == 'loss'
+        }
+        notes = []
+        if exits:
+            stages = range(1, max(_NUM_STAGES, *exits) + 1)
+            notes.append('exits ' + ' '.join(exits.get(e, '-') for e in stages))
+        if 'chance' in values:
+            notes.append(f'chance {values["chance"]:.2f}')
+        loss = f'loss {values["loss"]:.2f}' if 'loss' in values else ''
+        return f'{loss} ({", ".join(notes)})' if notes else loss
+
+    @staticmethod
+    def _format_measured(values: dict, fresh: set) -> str:
+        """E.g. ``at exit 3: sim +0.71/-0.02 std 0.93 rank 41.2``.
+
+        Of the exits measured since the line before, the deepest; if none was, the
+        deepest of all.
+        """
+        measured = {
+            int(match[2])
+            for name, match in _exit_keys(values)
+            if match[1] != 'loss' and (name in fresh or not _any_measured(fresh))
+        }
+        if not measured:
+            return ''
+        e = max(measured)
+        parts = []
+        sims = [values.get(f'{sign}_sim_exit{e}') for sign in ('pos', 'neg')]
+        if None not in sims:
+            parts.append(f'sim {sims[0]:+.2f}/{sims[1]:+.2f}')
+        for name, label in (('feat_std', 'std'), ('eff_rank', 'rank')):
+            value = values.get(f'{name}_exit{e}')
+            if value is not None:
+                parts.append(f'{label} {value:.3g}')
+        return f'at exit {e}: ' + ' '.join(parts)
+
+
+def _exit_keys(values: dict) -> list:
+    matches = [(name, _EXIT_KEY.fullmatch(name)) for name in values]
+    return [(name, match) for name, match in matches if match]
+
+
+def _any_measured(fresh: set) -> bool:
+    return any(not name.startswith('loss') for name in fresh)
+
+
+def _batch_size(dataloader) -> int | None:
+    """Images a rank and iteration, None if a batch sampler does not tell."""
+    if dataloader.batch_size is not None:
+        return dataloader.batch_size
+    return getattr(dataloader.batch_sampler, 'batch_size', None)
+
+
+def _peak_process_memory() -> int | None:
+    """Peak resident memory of this process in MB, None where it is not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == 'darwin' else 2**10)

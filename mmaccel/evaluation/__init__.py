@@ -1,0 +1,16 @@
+"""Measures of a representation: kNN accuracy, feature spread, effective rank."""
+
+from .features import evaluation_mode, extract_features
+from .knn import knn_classify, knn_top1
+from .random_state import keep_random_state
+from .representation import effective_rank, feature_std
+
+__all__ = [
+    'knn_classify',
+    'knn_top1',
+    'feature_std',
+    'effective_rank',
+    'extract_features',
+    'evaluation_mode',
+    'keep_random_state',
+]

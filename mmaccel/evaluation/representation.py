@@ -1,0 +1,52 @@
+"""Two numbers that tell a collapsed representation from a healthy one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+@torch.no_grad()
+def feature_std(z: torch.Tensor) -> torch.Tensor:
+    """Spread of L2-normalised features: 1 if isotropic, 0 if collapsed.
+
+    The mean over dimensions of the standard deviation over samples, times sqrt(D): the
+    curve SimSiam watches for collapse (Chen and He, 2021, figure 2, middle), scaled so
+    that its healthy value does not depend on the dimension. The population deviation is
+    used, so the value never exceeds 1 and is 0 for a single sample.
+
+    Args:
+        z (torch.Tensor): Features of any floating type; computed in fp32.
+
+    Shape:
+        z: (N, D); returns: ().
+    """
+    z = F.normalize(z.float(), dim=1)
+    std = (z - z.mean(dim=0)).square().mean(dim=0).sqrt()  # (D,)
+    return std.mean() * z.shape[1] ** 0.5
+
+
+@torch.no_grad()
+def effective_rank(z: torch.Tensor) -> torch.Tensor:
+    """Number of directions the features really use, between 1 and min(N, D).
+
+    The exponential of the entropy of the singular values divided by their sum (Roy and
+    Vetterli, The Effective Rank, 2007). It shows the collapse onto a subspace, which
+    :func:`feature_std` overlooks. Compare values of equal N only: a batch of N samples
+    cannot show more than N directions.
+
+    Args:
+        z (torch.Tensor): Features of any floating type; computed in fp32, neither
+            centred nor normalised.
+
+    Shape:
+        z: (N, D); returns: (), 0 if ``z`` is all zero and NaN if it is not finite.
+    """
+    z = z.float()
+    if not bool(z.isfinite().all()):
+        return z.new_tensor(float('nan'))  # the decomposition would raise
+    sigma = torch.linalg.svdvals(z)
+    if not bool(sigma.any()):
+        return z.new_zeros(())
+    p = sigma / sigma.sum()
+    return torch.special.entr(p).sum().exp()
