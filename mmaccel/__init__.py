@@ -1,0 +1,12 @@
+"""Accelerated contrastive pretraining for MMSelfSup.
+
+Importing this package mends the known defects of the installed stack and registers
+every component in MMSelfSup's registries.
+"""
+
+from mmaccel._startup import start
+from mmaccel.version import __version__
+
+__all__ = ['__version__']
+
+start()

@@ -1,0 +1,54 @@
+"""``mmselfsup::`` bases break the data loader's collate function.
+
+Inheriting across packages marks every dict with ``_scope_``, and MMEngine passes the
+whole dict but ``type`` on to the collate function, which does not know the argument.
+"""
+
+from __future__ import annotations
+
+import functools
+
+NAME = 'collate_scope'
+DEFECT = 'mmengine passes _scope_ of inherited configs on to collate functions'
+
+_KEYS = ('collate_fn', 'worker_init_fn')
+
+
+def is_needed() -> bool:
+    """Tell whether ``_scope_`` reaches the collate function of a built loader."""
+    from mmengine.runner import Runner
+
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=[0],
+            sampler=[0],
+            batch_size=1,
+            collate_fn=dict(type='pseudo_collate', _scope_='mmengine'),
+        )
+    )
+    return '_scope_' in getattr(loader.collate_fn, 'keywords', {})
+
+
+def apply() -> bool:
+    """Take ``_scope_`` out before the loader is built."""
+    if not is_needed():
+        return False
+    from mmengine.runner import FlexibleRunner, Runner
+
+    for runner in (Runner, FlexibleRunner):
+        runner.build_dataloader = staticmethod(_mended(runner.build_dataloader))
+    return True
+
+
+def _mended(upstream):
+    @functools.wraps(upstream)
+    def build_dataloader(dataloader, *args, **kwargs):
+        if isinstance(dataloader, dict):
+            dataloader = dataloader.copy()  # keeps a ConfigDict one
+            for key in _KEYS:
+                if isinstance(dataloader.get(key), dict):
+                    dataloader[key] = dataloader[key].copy()
+                    dataloader[key].pop('_scope_', None)
+        return upstream(dataloader, *args, **kwargs)
+
+    return build_dataloader

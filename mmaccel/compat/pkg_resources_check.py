@@ -1,0 +1,40 @@
+"""MMEngine resolves ``mmselfsup::`` bases through ``pkg_resources``.
+
+setuptools 82 removed that module, and the failure then names neither setuptools nor
+a remedy. There is nothing to patch: this only says early what to install.
+"""
+
+from __future__ import annotations
+
+NAME = 'pkg_resources_check'
+DEFECT = 'mmengine needs pkg_resources, which setuptools 82 removed'
+REMEDY = "pip install 'setuptools<81'"
+
+
+def is_needed() -> bool:
+    """Tell whether ``pkg_resources`` cannot be imported."""
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # it announces its removal at import
+            import pkg_resources  # noqa: F401
+    except ImportError:
+        return True
+    return False
+
+
+def apply() -> bool:
+    """Refuse to go on without ``pkg_resources``.
+
+    Returns:
+        False: nothing is ever patched.
+
+    Raises:
+        ImportError: If it is missing, naming the command that repairs it.
+    """
+    if is_needed():
+        raise ImportError(
+            f'`pkg_resources` is missing and mmengine needs it; run: {REMEDY}'
+        )
+    return False

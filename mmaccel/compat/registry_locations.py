@@ -1,0 +1,40 @@
+"""The released MMSelfSup 1.0.0 lists a registry location that was never written.
+
+``mmselfsup.engine.runner`` is a location of the RUNNERS, RUNNER_CONSTRUCTORS and
+LOOPS registries but not a module, so the first look-up in them, which every training
+makes, raises ``ModuleNotFoundError``.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+NAME = 'registry_locations'
+DEFECT = 'mmselfsup 1.0.0 registers components from a module it does not have'
+
+_LOCATION = 'mmselfsup.engine.runner'
+
+
+def _registries() -> list:
+    from mmengine.registry import Registry
+    from mmselfsup import registry
+
+    return [
+        value
+        for value in vars(registry).values()
+        if isinstance(value, Registry) and _LOCATION in value._locations
+    ]
+
+
+def is_needed() -> bool:
+    """Tell whether a registry lists the missing module."""
+    return bool(_registries()) and find_spec(_LOCATION) is None
+
+
+def apply() -> bool:
+    """Take the missing module off the registries' lists."""
+    if not is_needed():
+        return False
+    for registry in _registries():
+        registry._locations = [x for x in registry._locations if x != _LOCATION]
+    return True

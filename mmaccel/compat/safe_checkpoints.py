@@ -1,0 +1,83 @@
+"""torch >= 2.6 refuses every MMEngine checkpoint.
+
+``torch.load`` now unpickles allowed types only, and a checkpoint's message hub holds
+``HistoryBuffer`` objects around numpy arrays. Exactly those types are allowed here;
+the check itself stays on.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any, Callable
+
+NAME = 'safe_checkpoints'
+DEFECT = 'torch >= 2.6 refuses the HistoryBuffer of mmengine checkpoints'
+
+
+def allowed_globals() -> list[Any]:
+    """List what an MMEngine checkpoint contains beyond tensors and plain containers.
+
+    Returns:
+        Types and functions, some as ``(object, name in the pickle)``: numpy 2 moved
+        ``numpy.core`` to ``numpy._core``, and a checkpoint written under either
+        must load under both.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    # what np.ndarray.__reduce__ names, without importing a private module
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    names = ('numpy.core.multiarray', 'numpy._core.multiarray')
+    return [
+        HistoryBuffer,
+        (_history_statistic, 'builtins.getattr'),
+        np.ndarray,
+        np.dtype,
+        # the histories are float64, or int64 when created from a list of counts
+        *{type(np.dtype(t)) for t in (np.float64, np.int64)},
+        *((reconstruct, f'{name}._reconstruct') for name in names),
+        *((scalar, f'{name}.scalar') for name in names),
+    ]
+
+
+def _history_statistic(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, by which a ``HistoryBuffer`` pickles its methods.
+
+    Allowing the real ``getattr`` would let a checkpoint reach any attribute of any
+    allowed type.
+
+    Raises:
+        pickle.UnpicklingError: For anything but a statistic of ``HistoryBuffer``.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'refused: attribute {name!r} of {owner!r}')
+
+
+def is_needed() -> bool:
+    """Tell whether ``torch.load`` refuses a ``HistoryBuffer`` by default."""
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    file = io.BytesIO()
+    torch.save(HistoryBuffer([1.0], [1.0]), file)
+    file.seek(0)
+    try:
+        torch.load(file)
+    except pickle.UnpicklingError:
+        return True
+    return False
+
+
+def apply() -> bool:
+    """Allow the types of :func:`allowed_globals` in ``torch.load``."""
+    if not is_needed():
+        return False
+    import torch
+
+    torch.serialization.add_safe_globals(allowed_globals())
+    return True
