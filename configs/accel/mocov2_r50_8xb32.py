@@ -1,0 +1,28 @@
+# Accel-MoCo v2 (paper, Table 1: 200 epochs), ResNet-50, 8 GPUs x 32 images.
+# The baseline is the upstream config below, runnable by the same tools.
+_base_ = [
+    'mmselfsup::selfsup/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py',
+    '../_base_/accel_runtime.py',
+]
+baseline = 'mmselfsup::selfsup/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
+
+model = dict(
+    type='AccelMoCo',
+    neck=dict(type='IntermediateNeck', in_channels=(256, 512, 1024, 2048)),
+    head=dict(type='AccelContrastiveHead'),
+    crop_layer=dict(
+        type='HardPairCropLayer',
+        after_stages=(1, 2),
+        num_candidates=2,
+        crop_ratio=0.75,
+    ),
+)
+
+custom_hooks = [
+    dict(type='PartialBackpropHook', exit_probs=(0.25, 0.25, 0.25, 0.25)),
+]
+
+# stages behind the exit get no gradient
+find_unused_parameters = True
+
+auto_scale_lr = dict(base_batch_size=256)

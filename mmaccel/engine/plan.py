@@ -1,0 +1,43 @@
+"""What one optimizer update does: drawn by the hook, read once by the algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+def seeded_generator(*counters: int) -> torch.Generator:
+    """CPU generator that is a function of non-negative integers alone.
+
+    A seed and a counter give every rank and every resumed run the same numbers
+    without talking and without saved state.
+
+    Args:
+        *counters (int): For example ``(seed, iteration, rank)``, each >= 0.
+    """
+    state = np.random.SeedSequence(counters).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) % 2**63)
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One training iteration's random choices (paper, Algorithm 1).
+
+    Args:
+        exit_stage (int): Stage whose loss is minimised, 1 to the number of stages.
+        window_seed (tuple[int], optional): Counters that seed the window draw,
+            usually ``(seed, iteration, rank)``. None draws from torch's global
+            generator.
+        measure (bool): Whether the algorithm also reports similarities, feature
+            standard deviation and effective rank. Defaults to False.
+    """
+
+    exit_stage: int
+    window_seed: tuple[int, ...] | None = None
+    measure: bool = False
+
+    def window_generator(self) -> torch.Generator | None:
+        """Return a fresh generator for this iteration's windows."""
+        return None if self.window_seed is None else seeded_generator(*self.window_seed)

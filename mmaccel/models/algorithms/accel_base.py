@@ -1,0 +1,162 @@
+"""What every accelerated algorithm shares: its plan, its exits, its checks."""
+
+from __future__ import annotations
+
+import logging
+from typing import Sequence
+
+import torch
+from mmengine.logging import print_log
+from mmselfsup.registry import MODELS
+from torch import Tensor, nn
+
+from mmaccel.engine.plan import StepPlan
+from mmaccel.evaluation.representation import effective_rank, feature_std
+
+from ..necks import IntermediateNeck
+from ..utils.norms import running_statistics
+from ..utils.stages import stage_channels
+
+
+class AccelMixin:
+    """Exits and windows for an upstream algorithm, to be mixed in before it.
+
+    The subclass says which branches run and what a loss is; this class holds the
+    plan of the iteration (handed over by ``PartialBackpropHook``), the crop layer
+    and the supervision, and refuses combinations that cannot work.
+
+    Attributes:
+        plan (StepPlan, optional): This iteration's plan. None trains the last exit.
+        num_exits (int): Number of stages with a loss.
+        supervision (str): ``'exit'`` minimises the loss at the exit alone (paper,
+            Algorithm 1); ``'cumulative'`` adds those of the stages before it, whose
+            maps the branch passes anyway.
+        loss_weights (tuple[float]): Weight of each exit's loss.
+        crop_layer (HardPairCropLayer, optional): Cuts windows between stages.
+    """
+
+    backbone: nn.Module
+    neck: IntermediateNeck
+    plan: StepPlan | None
+
+    def _init_accel(
+        self,
+        crop_layer: dict | None,
+        supervision: str,
+        loss_weights: Sequence[float] | None,
+    ) -> None:
+        """Build and check the accelerated parts, once upstream's are built."""
+        name = type(self).__name__
+        if not isinstance(self.neck, IntermediateNeck):
+            raise ValueError(
+                f'{name} needs a projector an exit; '
+                "set model.neck.type='IntermediateNeck'"
+            )
+        channels = tuple(stage_channels(self.backbone))
+        if self.neck.in_channels != channels:
+            raise ValueError(
+                f'the neck expects in_channels={self.neck.in_channels} but the stages '
+                f'of this {type(self.backbone).__name__} give {channels}; '
+                f'set model.neck.in_channels={channels}'
+            )
+        if supervision not in ('exit', 'cumulative'):
+            raise ValueError(
+                f"supervision={supervision!r} is unknown; use 'exit' or 'cumulative'"
+            )
+        weights = (1.0,) * self.num_exits if loss_weights is None else loss_weights
+        if len(weights) != self.num_exits:
+            raise ValueError(
+                f'loss_weights has {len(weights)} values for {self.num_exits} exits; '
+                'give one an exit'
+            )
+        self.plan = None
+        self.supervision = supervision
+        self.loss_weights = tuple(weights)
+        self.crop_layer = None if crop_layer is None else MODELS.build(crop_layer)
+        late = [s for s in self.crop_after if s >= self.num_exits]
+        if late:
+            raise ValueError(
+                f'crop_layer.after_stages={self.crop_after} has a window after stage '
+                f'{late[0]}, the last of {self.num_exits}, where nothing follows that '
+                f'could use it; use stages 1 to {self.num_exits - 1}'
+            )
+
+    @property
+    def num_exits(self) -> int:
+        """Number of stages with a loss."""
+        return self.neck.num_exits
+
+    @property
+    def crop_after(self) -> Sequence[int]:
+        """Stages after which windows are cut; empty without a crop layer."""
+        return () if self.crop_layer is None else self.crop_layer.after_stages
+
+    def current_plan(self) -> StepPlan:
+        """Return this iteration's plan, or the last exit's where no hook gave one."""
+        if self.plan is not None:
+            return self.plan
+        if self.training and not getattr(self, '_warned', False):
+            self._warned = True
+            print_log(
+                f'{type(self).__name__} runs without PartialBackpropHook: only the '
+                'last exit is trained. Add custom_hooks=[dict(type='
+                "'PartialBackpropHook', exit_probs=...)] to train all of them.",
+                logger='current',
+                level=logging.WARNING,
+            )
+        return StepPlan(exit_stage=self.num_exits)
+
+    def supervised(self, exit_stage: int) -> Sequence[int]:
+        """Stages whose loss is minimised when the exit is ``exit_stage``."""
+        first = 1 if self.supervision == 'cumulative' else exit_stage
+        return range(first, exit_stage + 1)
+
+    @staticmethod
+    def project_with(neck: IntermediateNeck, x: Tensor, stage: int) -> Tensor:
+        """Project a map (N, C, H, W) after a stage to unit vectors (N, D)."""
+        return nn.functional.normalize(neck((x,), stage)[0], dim=1)
+
+    @staticmethod
+    def project_windows(neck: IntermediateNeck, pooled: Tensor, stage: int) -> Tensor:
+        """Project pooled windows (N, M, C) to unit vectors (N, M, D).
+
+        Note:
+            Changes no buffer: batch norms use their running statistics.
+        """
+        cells = pooled.flatten(0, 1)[..., None, None]  # (N * M, C, 1, 1)
+        with running_statistics(neck):
+            vectors = AccelMixin.project_with(neck, cells, stage)
+        return vectors.unflatten(0, pooled.shape[:2])
+
+    @staticmethod
+    @torch.no_grad()
+    def measure(z: Tensor, pos: Tensor, neg: Tensor, stage: int) -> dict[str, Tensor]:
+        """Report how similar pairs are and whether features collapse.
+
+        Args:
+            z (Tensor): Unit vectors (N, D) of one branch.
+            pos (Tensor): (N, 1) positive similarities.
+            neg (Tensor): (N, K) negative similarities.
+            stage (int): Exit they belong to.
+        """
+        return {
+            f'pos_sim_exit{stage}': pos.float().mean(),
+            f'neg_sim_exit{stage}': neg.float().mean(),
+            f'feat_std_exit{stage}': feature_std(z),
+            f'eff_rank_exit{stage}': effective_rank(z),
+        }
+
+
+def check_views(inputs: Tensor | list[Tensor], num_views: int) -> None:
+    """Refuse a pipeline that gives another number of views than the method needs.
+
+    Raises:
+        ValueError: Naming the number found and the setting to change.
+    """
+    found = len(inputs) if isinstance(inputs, (list, tuple)) else 1
+    if found != num_views:
+        raise ValueError(
+            f'the data pipeline gives {found} view(s) of an image but {num_views} are '
+            f"needed; use dict(type='MultiView', num_views={num_views}, ...) in "
+            'train_pipeline'
+        )

@@ -1,0 +1,5 @@
+"Heads.''"
+
+from .accel_contrastive_head import AccelContrastiveHead
+
+__all__ = ['AccelContrastiveHead']

@@ -1,0 +1,47 @@
+"""Upstream's contrastive head with a loss for every candidate pair."""
+
+from __future__ import annotations
+
+import torch
+from mmselfsup.models.heads import ContrastiveHead
+from mmselfsup.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class AccelContrastiveHead(ContrastiveHead):
+    """InfoNCE, for a batch and for each pair of candidate windows.
+
+    Paper, equation (1). :meth:`forward` is upstream's; :meth:`score` is the same
+    loss, one value a pair, used to choose the hardest (equation 4).
+
+    Args:
+        loss (dict): Config of the loss function, as upstream.
+        temperature (float): Temperature tau > 0. Defaults to 0.1, as upstream.
+    """
+
+    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+        """Compute upstream's loss, in fp32 also under mixed precision.
+
+        Args:
+            pos (Tensor): (N, 1) positive similarities.
+            neg (Tensor): (N, K) negative similarities.
+        """
+        return super().forward(pos.float(), neg.float())
+
+    def score(self, pos: Tensor, neg: Tensor) -> Tensor:
+        """Compute the loss of every pair of candidate windows.
+
+        For a fixed query window the negatives' term is one logsumexp; only the
+        positive changes with the key window.
+
+        Args:
+            pos (Tensor): (N, P, Q) similarity of query window p and key window q.
+            neg (Tensor): (N, P, K) similarities of query window p to the negatives.
+
+        Returns:
+            Tensor: (N, P, Q) losses, fp32.
+        """
+        pos = pos.float() / self.temperature
+        neg = torch.logsumexp(neg.float() / self.temperature, dim=-1, keepdim=True)
+        return torch.logaddexp(pos, neg) - pos

@@ -1,0 +1,160 @@
+"""Hard-pair selection: pass on only the hardest pair of feature-map windows."""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple, Sequence
+
+import torch
+from mmselfsup.registry import MODELS
+from torch import Tensor, nn
+
+from .windows import crop_windows, draw_windows, pool_windows, window_size
+
+
+class HardPair(NamedTuple):
+    """Result of :class:`HardPairCropLayer`.
+
+    ``x_q, x_k``: (N, C, h, w) windows; ``corners_q, corners_k``: (N, 2) their top and
+    left cells, each in its own map's order.
+    """
+
+    x_q: Tensor
+    x_k: Tensor
+    corners_q: Tensor
+    corners_k: Tensor
+
+
+@MODELS.register_module()
+class HardPairCropLayer(nn.Module):
+    """Crop two maps to the pair of windows that a score calls hardest.
+
+    Paper, Section 2.3, equation (4): M random windows of each map, the pair out of
+    M x M with the largest contrastive loss goes on. The layer draws, pools and crops;
+    what a pair's loss is, the ``score`` callable knows.
+
+    Args:
+        after_stages (Sequence[int]): Stages, counted from 1, whose maps are cropped.
+            Defaults to (1, 2), as in the paper.
+        num_candidates (int): Windows M drawn a map, >= 1. With 1 nothing is scored.
+            Defaults to 2.
+        crop_ratio (float): Window side over map side, in (0, 1]; sides are rounded
+            up. Defaults to 0.75, as in the paper.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Note:
+        Scoring runs without gradients. No buffer and, given a generator, no global
+        random state changes. It has no parameters and does nothing at inference.
+    """
+
+    def __init__(
+        self,
+        after_stages: Sequence[int] = (1, 2),
+        num_candidates: int = 2,
+        crop_ratio: float = 0.75,
+    ) -> None:
+        super().__init__()
+        window_size(1, 1, crop_ratio)  # refuses a ratio out of range
+        if num_candidates < 1:
+            raise ValueError(
+                f'num_candidates={num_candidates} leaves no window; use 1 or more '
+                '(the paper uses 2)'
+            )
+        if any(stage < 1 for stage in after_stages):
+            raise ValueError(
+                f'after_stages={tuple(after_stages)} counts stages from 1; '
+                'use for example after_stages=(1, 2)'
+            )
+        self.after_stages = tuple(after_stages)
+        self.num_candidates = num_candidates
+        self.crop_ratio = crop_ratio
+
+    def forward(
+        self,
+        x_q: Tensor,
+        x_k: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        generator: torch.Generator | None = None,
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+    ) -> HardPair:
+        """Choose and crop.
+
+        Args:
+            x_q (Tensor): Query maps (N, C, H, W).
+            x_k (Tensor): Key maps (N, C, H, W), in the key encoder's order.
+            score (Callable): From pooled windows (N, M, C) of ``x_q`` and ``x_k`` to
+                pair losses (N, M, M) in image order; entry (n, p, q) belongs to
+                query window p and key window q of image n.
+            generator (torch.Generator, optional): On the CPU. Query windows are
+                drawn first. Defaults to torch's global generator.
+            to_key_order (Callable, optional): Brings rows from image order to that
+                of ``x_k``, where the two differ (shuffle-BN). Defaults to none.
+
+        Returns:
+            HardPair: Windows and their places.
+        """
+        map_size = x_q.shape[-2:]
+        size = window_size(*map_size, self.crop_ratio)
+        drawn = [self._draw(x_q, size, generator) for _ in range(2)]
+        corners_q, corners_k = drawn
+        if to_key_order is not None:
+            corners_k = to_key_order(corners_k)
+
+        if self.num_candidates == 1 or size == map_size:  # nothing to choose
+            p = q = x_q.new_zeros(len(x_q), dtype=torch.long)
+        else:
+            with torch.no_grad():
+                pair_loss = score(
+                    pool_windows(x_q, corners_q, size),
+                    pool_windows(x_k, corners_k, size),
+                )
+            hardest = pair_loss.flatten(1).argmax(dim=1)
+            p = torch.div(hardest, self.num_candidates, rounding_mode='floor')
+            q = hardest % self.num_candidates
+            if to_key_order is not None:
+                q = to_key_order(q)
+
+        chosen_q, chosen_k = _take(corners_q, p), _take(corners_k, q)
+        return HardPair(
+            crop_windows(x_q, chosen_q, size),
+            crop_windows(x_k, chosen_k, size),
+            chosen_q,
+            chosen_k,
+        )
+
+    def random(
+        self, x: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Crop one random window a map, where there is no partner to score against.
+
+        Args:
+            x (Tensor): Maps (N, C, H, W).
+            generator (torch.Generator, optional): As in :meth:`forward`.
+
+        Returns:
+            tuple[Tensor, Tensor]: Windows (N, C, h, w) and their corners (N, 2).
+        """
+        size = window_size(*x.shape[-2:], self.crop_ratio)
+        corners = self._draw(x, size, generator)[:, 0]
+        return crop_windows(x, corners, size), corners
+
+    def _draw(
+        self, x: Tensor, size: tuple[int, int], generator: torch.Generator | None
+    ) -> Tensor:
+        corners = draw_windows(
+            len(x), self.num_candidates, x.shape[-2:], size, generator
+        )
+        return corners.to(x.device, non_blocking=True)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print(model)``."""
+        return (
+            f'after_stages={self.after_stages}, num_candidates={self.num_candidates}, '
+            f'crop_ratio={self.crop_ratio}'
+        )
+
+
+def _take(corners: Tensor, index: Tensor) -> Tensor:
+    """(N, M, 2) and (N,) to (N, 2)."""
+    return corners[torch.arange(len(index), device=index.device), index]

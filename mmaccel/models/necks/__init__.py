@@ -1,0 +1,5 @@
+"Projectors.''"
+
+from .intermediate_neck import IntermediateNeck
+
+__all__ = ['IntermediateNeck']

@@ -1,0 +1,1 @@
+"Pieces the models are built from.''"

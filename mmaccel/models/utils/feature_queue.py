@@ -1,0 +1,56 @@
+"""First-in first-out queue of feature vectors that lives in the checkpoint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureQueue(nn.Module):
+    """Ring buffer of L2-normalised vectors, one for each stage that has a loss.
+
+    MoCo keeps its negatives this way (He et al. 2020, Section 3.1); the accelerated
+    method keeps "additional layer-wise" ones (paper, Appendix A). Features and
+    pointer are buffers: they follow the model's device and are saved and resumed
+    with it. The pointer is never read by the host.
+
+    Args:
+        feat_dim (int): Length D of a vector.
+        queue_len (int): Number K of vectors, a multiple of every batch enqueued.
+
+    Shape:
+        - ``features``: (D, K), as upstream's ``MoCo.queue``.
+    """
+
+    features: Tensor
+    pointer: Tensor
+
+    def __init__(self, feat_dim: int, queue_len: int) -> None:
+        super().__init__()
+        features = nn.functional.normalize(torch.randn(feat_dim, queue_len), dim=0)
+        self.register_buffer('features', features)
+        self.register_buffer('pointer', torch.zeros(1, dtype=torch.long))
+
+    def __len__(self) -> int:
+        return self.features.size(1)
+
+    @torch.no_grad()
+    def enqueue(self, vectors: Tensor) -> None:
+        """Replace the oldest vectors.
+
+        Args:
+            vectors (Tensor): (B, D), the same on every rank.
+
+        Raises:
+            ValueError: If the queue length is not a multiple of B.
+        """
+        batch, length = vectors.size(0), len(self)
+        if length % batch:
+            works = max(length // batch, 1) * batch
+            raise ValueError(
+                f'queue_len={length} is not a multiple of the total batch of {batch}; '
+                f'set model.queue_len={works}'
+            )
+        slots = self.pointer + torch.arange(batch, device=self.pointer.device)
+        self.features.index_copy_(1, slots, vectors.t().to(self.features.dtype))
+        self.pointer.add_(batch).remainder_(length)
