@@ -13,10 +13,13 @@ from importlib import import_module
 #: In the order they must be applied: what the import of others needs comes first.
 MENDS = (
     'pkg_resources_check',
+    'mmcv_ops',
     'safe_checkpoints',
     'registry_locations',
     'hue_overflow',
     'collate_scope',
+    'swav_sinkhorn',
+    'swav_queue',
 )
 
 _logger = logging.getLogger(__name__)

@@ -1,0 +1,123 @@
+"""SwAV's hook with the queue on the model's device and inside the checkpoint."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import all_gather, get_rank, get_world_size
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmselfsup.engine.hooks.swav_hook import SwAVHook as UpstreamSwAVHook
+from mmselfsup.utils import get_model
+from torch import Tensor
+
+_KEY = 'swav_queue'
+
+
+class SwAVHook(UpstreamSwAVHook):
+    """Build SwAV's queue, save it with the weights and restore it on resume.
+
+    Arguments are upstream's; ``interval`` is unused, as nothing is written beside the
+    checkpoints. The checkpoint has the queues of all processes, end to end in rank
+    order, under ``'swav_queue'``, and restores on any number of processes for which
+    upstream rounds ``queue_length`` to the same value. A run that does not resume
+    starts with an empty queue.
+
+    Shape:
+        queue of a process: (crops_for_assign, queue_length / world_size, feat_dim).
+
+    Note:
+        Gathers the queues of all processes at the end of an epoch, and after an
+        iteration that an iteration-based ``CheckpointHook`` saves.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._to_save: Tensor | None = None
+        self._to_restore: Tensor | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Round the queue to whole batches, as upstream does."""
+        self.queue_length -= self.queue_length % self.batch_size
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the checkpoint's queue until it is known whether this run resumes."""
+        self._to_restore = checkpoint.get(_KEY)
+
+    def before_train(self, runner: Runner) -> None:
+        """Restore this process's part of the queue, on resume only."""
+        saved, self._to_restore = self._to_restore, None
+        self.queue = self._to_save = None
+        if saved is None or runner.iter == 0:
+            return
+        if saved.shape != (
+            len(self.crops_for_assign),
+            self.queue_length,
+            self.feat_dim,
+        ):
+            runner.logger.warning(
+                f'the checkpoint has a SwAV queue of shape {tuple(saved.shape)}, this '
+                'run needs another one: it starts empty. Resume with the same '
+                'queue_length and total batch size to keep it.'
+            )
+            return
+        length = self.queue_length // get_world_size()
+        start = get_rank() * length
+        device = _device_of(_loss_of(runner))
+        self.queue = saved[:, start : start + length].to(device, copy=True)
+        self._to_save = saved.cpu()
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Hand the queue to the loss, and build it when its time has come."""
+        loss = _loss_of(runner)
+        if (
+            self.queue is None
+            and self.queue_length > 0
+            and runner.epoch >= self.epoch_queue_starts
+        ):
+            self.queue = torch.zeros(
+                len(self.crops_for_assign),
+                self.queue_length // get_world_size(),
+                self.feat_dim,
+                device=_device_of(loss),
+            )
+        loss.queue = self.queue
+        loss.use_queue = False  # the loss itself turns it on once the queue is full
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Gather the queue where a checkpoint follows this iteration."""
+        if any(
+            isinstance(hook, CheckpointHook)
+            and not hook.by_epoch
+            and (
+                self.every_n_train_iters(runner, hook.interval)
+                or self.is_last_train_iter(runner)
+            )
+            for hook in runner.hooks
+        ):
+            self._gather(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Gather the queue, before a checkpoint may be saved."""
+        self._gather(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the queue into the checkpoint; only the first process gets here."""
+        if get_world_size() == 1:
+            self._gather(runner)
+        if self._to_save is not None:
+            checkpoint[_KEY] = self._to_save
+
+    def _gather(self, runner: Runner) -> None:
+        if _loss_of(runner).queue is not None:
+            self.queue = _loss_of(runner).queue
+            self._to_save = torch.cat(all_gather(self.queue), dim=1).cpu()
+
+
+def _loss_of(runner: Runner) -> torch.nn.Module:
+    return get_model(runner.model).head.loss
+
+
+def _device_of(module: torch.nn.Module) -> torch.device:
+    return next(module.parameters()).device

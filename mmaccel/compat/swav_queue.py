@@ -1,0 +1,34 @@
+"""Upstream's ``SwAVHook`` needs a GPU and keeps the queue beside the checkpoints.
+
+It allocates with ``.cuda()``; it writes ``queue*.pth`` into the work directory, so a
+resumed run may get a queue of another moment than its weights; and a fresh run in the
+same directory starts with the old run's queue.
+"""
+
+from __future__ import annotations
+
+NAME = 'swav_queue'
+DEFECT = "mmselfsup's SwAVHook hard-wires CUDA and keeps the queue in side files"
+
+
+def is_needed() -> bool:
+    """Tell whether the registered ``SwAVHook`` keeps its queue off the checkpoint."""
+    from mmengine.hooks import Hook
+    from mmselfsup.engine.hooks import SwAVHook
+
+    return SwAVHook.before_save_checkpoint is Hook.before_save_checkpoint
+
+
+def apply() -> bool:
+    """Register the mended hook under upstream's name."""
+    if not is_needed():
+        return False
+    from mmselfsup.engine import hooks
+    from mmselfsup.registry import HOOKS
+
+    from mmaccel.compat._patch import replace_everywhere
+    from mmaccel.compat._swav_hook import SwAVHook
+
+    replace_everywhere('SwAVHook', hooks.SwAVHook, SwAVHook)
+    HOOKS.register_module(module=SwAVHook, force=True)
+    return True

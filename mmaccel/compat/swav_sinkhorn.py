@@ -1,0 +1,102 @@
+"""Upstream's ``distributed_sinkhorn`` is not distributed.
+
+It sums each prototype's weight over this process alone, so that every rank balances
+its own samples and the codes depend on the number of GPUs. The algorithm's authors
+sum over all processes in each iteration (``distributed_sinkhorn`` in main_swav.py of
+facebookresearch/swav), which makes N processes equal one with all samples.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor
+
+from mmaccel.compat._patch import replace_everywhere
+
+NAME = 'swav_sinkhorn'
+DEFECT = "mmselfsup's distributed_sinkhorn sums prototypes over one process only"
+
+_EPS = 1e-12
+
+
+@torch.no_grad()
+def distributed_sinkhorn(
+    out: Tensor, sinkhorn_iterations: int, world_size: int, epsilon: float
+) -> Tensor:
+    """Turn prototype scores into balanced soft assignments (Sinkhorn-Knopp).
+
+    Args:
+        out: Scores of this process's samples; the same number in every process.
+        sinkhorn_iterations: Number of iterations, 3 in SwAV.
+        world_size: Number of processes.
+        epsilon: Temperature of the assignment, 0.05 in SwAV. Positive; smaller is
+            sharper.
+
+    Shape:
+        out: (B, K), samples by prototypes; returns: (B, K), rows summing to 1, in
+        float32 or better.
+
+    Note:
+        ``2 + sinkhorn_iterations`` collectives: exp is taken relative to the
+        greatest score anywhere, so that no ``epsilon`` overflows.
+    """
+    from mmengine.dist import all_reduce
+
+    scores = out.to(torch.promote_types(out.dtype, torch.float32)).t() / epsilon
+    greatest = scores.max()
+    all_reduce(greatest, op='max')
+    q = torch.exp(scores - greatest)  # (K, B), the paper's Q
+    num_prototypes, num_samples = q.shape[0], q.shape[1] * world_size
+
+    total = q.sum()
+    all_reduce(total)
+    q /= total
+
+    for _ in range(sinkhorn_iterations):
+        # each prototype weighs 1/K over the samples of all processes
+        weight = q.sum(dim=1, keepdim=True)
+        all_reduce(weight)
+        # as upstream: when one has underflowed to nothing, all get a little
+        starved = (weight == 0).any() * _EPS
+        q += starved
+        weight += starved * num_samples
+        q /= weight * num_prototypes
+        # each sample weighs 1/B over the prototypes
+        q /= q.sum(dim=0, keepdim=True) * num_samples
+
+    return (q * num_samples).t()
+
+
+def _upstream():
+    # mmselfsup.utils has a function of the module's name, which hides the module
+    import mmselfsup.utils  # noqa: F401
+
+    return sys.modules['mmselfsup.utils.distributed_sinkhorn']
+
+
+def is_needed() -> bool:
+    """Tell whether an iteration goes without talking to the other processes."""
+    module = _upstream()
+    function = module.distributed_sinkhorn
+    if function is distributed_sinkhorn or not hasattr(module, 'all_reduce'):
+        return False
+    original = module.all_reduce
+    calls: list[Tensor] = []
+    module.all_reduce = calls.append
+    try:
+        function(torch.zeros(2, 2), 3, 1, 0.05)
+    finally:
+        module.all_reduce = original
+    return len(calls) < 4  # the total, and one an iteration
+
+
+def apply() -> bool:
+    """Put :func:`distributed_sinkhorn` in place of upstream's wherever imported."""
+    if not is_needed():
+        return False
+    replace_everywhere(
+        'distributed_sinkhorn', _upstream().distributed_sinkhorn, distributed_sinkhorn
+    )
+    return True
