@@ -301,7 +301,9 @@ def test_chosen_windows_equal_the_plain_reference_under_shuffle():
 def test_scoring_changes_no_buffer_and_no_random_state():
     """A projector with batch norm, in training mode, in both encoders."""
     config = moco_config(crop_layer=CROP)
-    config['neck'].update(projector='mmselfsup.NonLinearNeck', norm_cfg=dict(type='BN1d'))
+    config['neck'].update(
+        projector='mmselfsup.NonLinearNeck', norm_cfg=dict(type='BN1d')
+    )
     model = build(config)
     pooled = torch.randn(2, 4, 3, 8)
     before = copy.deepcopy(model.state_dict())

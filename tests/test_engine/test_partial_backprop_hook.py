@@ -1,0 +1,124 @@
+"""The exit's draw, its hand-over and what the hook refuses."""
+
+from types import SimpleNamespace
+
+import pytest
+from mmengine.logging import MessageHub
+from torch import nn
+
+from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
+from tests.builders import build, moco_config
+
+
+def runner_with(model, accumulative_counts=1, seed=3):
+    return SimpleNamespace(
+        model=model,
+        seed=seed,
+        iter=0,
+        optim_wrapper=SimpleNamespace(_accumulative_counts=accumulative_counts),
+        message_hub=MessageHub.get_instance('hook_test'),
+    )
+
+
+def plans(hook, runner, iterations):
+    hook.before_train(runner)
+    seen = []
+    for runner.iter in iterations:
+        hook.before_train_iter(runner, 0)
+        seen.append(runner.model.plan)
+    return seen
+
+
+@pytest.fixture(scope='module')
+def model():
+    return build(moco_config())
+
+
+def test_exits_follow_their_probabilities(model):
+    hook = PartialBackpropHook(exit_probs=(0, 1, 1, 6))
+    hook.before_train(runner_with(model))
+    drawn = [hook.draw_exit(update) for update in range(2000)]
+    for exit_stage, share in enumerate((0, 0.125, 0.125, 0.75), 1):
+        # three standard deviations of a binomial share
+        tolerance = 3 * (share * (1 - share) / 2000) ** 0.5
+        assert abs(drawn.count(exit_stage) / 2000 - share) <= tolerance
+
+
+def test_certain_exit_is_always_drawn(model):
+    hook = PartialBackpropHook(exit_probs=(0, 0, 0, 1))
+    hook.before_train(runner_with(model))
+    assert {hook.draw_exit(update) for update in range(50)} == {4}
+
+
+def test_resumed_sequence_continues(model):
+    whole = plans(PartialBackpropHook(), runner_with(model), range(20))
+    resumed = plans(PartialBackpropHook(), runner_with(model), range(12, 20))
+    assert whole[12:] == resumed
+    other_seed = plans(PartialBackpropHook(), runner_with(model, seed=4), range(20))
+    assert [p.exit_stage for p in whole] != [p.exit_stage for p in other_seed]
+
+
+def test_accumulated_iterations_share_the_exit_but_not_the_windows(model):
+    seen = plans(PartialBackpropHook(), runner_with(model, 4), range(40))
+    updates = [seen[i : i + 4] for i in range(0, 40, 4)]
+    assert all(len({p.exit_stage for p in update}) == 1 for update in updates)
+    assert len({update[0].exit_stage for update in updates}) > 1
+    assert len({p.window_seed for p in seen}) == 40
+
+
+def test_exit_and_chance_level_are_logged(model):
+    runner = runner_with(model)
+    (plan,) = plans(PartialBackpropHook(), runner, [0])
+    scalars = runner.message_hub.log_scalars
+    assert scalars['train/exit'].current() == plan.exit_stage
+    assert scalars['train/chance'].current() == pytest.approx(3.4965, abs=1e-4)  # ln 33
+
+
+def test_measured_iterations_are_spaced(model):
+    seen = plans(PartialBackpropHook(measure_interval=5), runner_with(model), range(11))
+    assert [i for i, plan in enumerate(seen) if plan.measure] == [0, 4, 9]
+
+
+def test_plan_is_taken_back_and_requires_grad_untouched(model):
+    hook, runner = PartialBackpropHook(), runner_with(model)
+    before = [p.requires_grad for p in model.parameters()]
+    plans(hook, runner, range(4))
+    assert [p.requires_grad for p in model.parameters()] == before
+    hook.after_train(runner)
+    assert model.plan is None
+
+
+@pytest.mark.parametrize(
+    ('probs', 'message'),
+    [
+        ((0.5, -0.1, 0.3, 0.3), 'must not be negative.*probability >= 0'),
+        ((0.5, float('nan'), 0.3, 0.3), 'must not be negative'),
+        ((0, 0, 0, 0), 'sums to zero.*positive probability'),
+    ],
+)
+def test_bad_probabilities_name_the_remedy(probs, message):
+    with pytest.raises(ValueError, match=message):
+        PartialBackpropHook(exit_probs=probs)
+
+
+def test_wrong_number_of_probabilities_names_the_right_one(model):
+    hook = PartialBackpropHook(exit_probs=(0.5, 0.5))
+    with pytest.raises(ValueError, match=r'2 values .* 4 exits.*0\.25, 0\.25, 0\.25'):
+        hook.before_train(runner_with(model))
+
+
+def test_upstream_model_is_refused():
+    upstream = build(moco_config(accel=False))
+    with pytest.raises(ValueError, match="needs an Accel model.*'AccelMoCo'"):
+        PartialBackpropHook().before_train(runner_with(upstream))
+
+
+def test_ddp_that_cannot_skip_parameters_is_refused(model, monkeypatch):
+    from mmaccel.engine.hooks import partial_backprop_hook as module
+
+    wrapper = nn.Module()
+    wrapper.module, wrapper.find_unused_parameters = model, False
+    monkeypatch.setattr(module, 'is_model_wrapper', lambda _: True)
+    monkeypatch.setattr(module, 'get_model', lambda _: model)
+    with pytest.raises(ValueError, match='set find_unused_parameters=True'):
+        PartialBackpropHook().before_train(runner_with(wrapper))
