@@ -1,7 +1,9 @@
 # Accel-MoCo v1 (paper, Table 1: 200 epochs), ResNet-50, 8 GPUs x 32 images.
 _base_ = [
-    'mmselfsup::selfsup/mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py',
-    '../_base_/accel_runtime.py',
+    'mmselfsup::selfsup/_base_/models/mocov1.py',
+    'mmselfsup::selfsup/_base_/datasets/imagenet_mocov1.py',
+    'mmselfsup::selfsup/_base_/schedules/sgd_steplr-200e_in1k.py',
+    '../_base_/default_runtime.py',
 ]
 baseline = 'mmselfsup::selfsup/mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py'
 

@@ -1,8 +1,10 @@
 # Accel-MoCo v2 (paper, Table 1: 200 epochs), ResNet-50, 8 GPUs x 32 images.
 # The baseline is the upstream config below, runnable by the same tools.
 _base_ = [
-    'mmselfsup::selfsup/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py',
-    '../_base_/accel_runtime.py',
+    'mmselfsup::selfsup/_base_/models/mocov2.py',
+    'mmselfsup::selfsup/_base_/datasets/imagenet_mocov2.py',
+    'mmselfsup::selfsup/_base_/schedules/sgd_coslr-200e_in1k.py',
+    '../_base_/default_runtime.py',
 ]
 baseline = 'mmselfsup::selfsup/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
 

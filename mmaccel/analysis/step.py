@@ -1,0 +1,145 @@
+"""A model, its optimizer and one batch of images: a training step to be measured."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmselfsup.registry import MODELS
+
+from mmaccel.engine.plan import StepPlan
+
+
+def input_shapes(cfg: Config) -> list[tuple[int, int, int]]:
+    """Channels, rows and columns of each view that a config's pipeline gives.
+
+    Read from the ``MultiView`` transform and the crops in it.
+
+    Raises:
+        ValueError: If the training pipeline has no ``MultiView`` of crops.
+    """
+    dataset = cfg.train_dataloader.dataset
+    while 'pipeline' not in dataset and 'dataset' in dataset:  # wrappers
+        dataset = dataset.dataset
+    channels = cfg.model.backbone.get('in_channels', 3)
+    for transform in dataset.get('pipeline', ()):
+        if transform['type'].split('.')[-1] != 'MultiView':
+            continue
+        counts = transform['num_views']
+        counts = [counts] if isinstance(counts, int) else counts
+        sizes = [_crop_size(pipeline) for pipeline in transform['transforms']]
+        if all(sizes):
+            shapes = [(channels, *size) for size in sizes if size]
+            return [s for s, count in zip(shapes, counts) for _ in range(count)]
+    raise ValueError(
+        'the training pipeline has no MultiView of RandomResizedCrop, so the size of '
+        'the views is unknown; give it with --size'
+    )
+
+
+def _crop_size(pipeline: list[dict]) -> tuple[int, int] | None:
+    for transform in pipeline:
+        size = transform.get('size', transform.get('scale'))
+        if 'Crop' in transform['type'] and size is not None:
+            return (size, size) if isinstance(size, int) else tuple(size)
+    return None
+
+
+class StepRunner:
+    """Runs one training step of a config on synthetic images, exit by exit.
+
+    The step is the user's own: data preprocessor, loss, backward pass, optimizer, as
+    ``train_step`` runs them. Only the loading is left out.
+
+    Args:
+        cfg (Config): A pretraining config, accelerated or upstream's.
+        batch_size (int): Images a step, on one device.
+        size (int, optional): Side of the views. Defaults to the pipeline's.
+        device (str): Torch device. Defaults to ``'cpu'``.
+        amp (bool): Mixed precision: fp16 with loss scaling on CUDA, bfloat16 on the
+            CPU. Defaults to False.
+
+    Attributes:
+        exits (dict[int, float]): Probability of each exit that is ever drawn; empty
+            for an upstream model.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        batch_size: int,
+        size: int | None = None,
+        device: str = 'cpu',
+        amp: bool = False,
+    ) -> None:
+        torch.manual_seed(0)
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        model = MODELS.build(copy.deepcopy(cfg.model))
+        self.model = revert_sync_batchnorm(model).to(self.device).train()
+        self.exits = _exit_probs(cfg) if hasattr(model, 'num_exits') else {}
+
+        wrapper = copy.deepcopy(cfg.optim_wrapper)
+        self._autocast: Any = contextlib.nullcontext
+        if amp and self.device.type == 'cpu':
+            self._autocast = lambda: torch.autocast('cpu', dtype=torch.bfloat16)
+        elif amp:
+            wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        self.optim_wrapper = build_optim_wrapper(self.model, wrapper)
+
+        shapes = input_shapes(cfg) if size is None else _square_views(cfg, size)
+        self.images = [
+            torch.randint(256, (batch_size, *shape), dtype=torch.uint8).to(self.device)
+            for shape in shapes
+        ]
+        self._steps = 0
+
+    def plan(self, exit_stage: int | None) -> None:
+        """Set the exit of the next step; None leaves an upstream model alone."""
+        if exit_stage is not None:
+            self.model.plan = StepPlan(exit_stage, window_seed=(0, self._steps))
+        self._steps += 1
+
+    def data(self) -> dict:
+        """Return the batch, as the loader would deliver it."""
+        return dict(inputs=list(self.images), data_samples=[])
+
+    def forward(self) -> torch.Tensor:
+        """Return the loss of the batch, with its graph."""
+        with self._autocast():
+            data = self.model.data_preprocessor(self.data(), training=True)
+            losses = self.model(*data, mode='loss')
+        return self.model.parse_losses(losses)[0]
+
+    def step(self, exit_stage: int | None = None) -> None:
+        """Run one whole training step and wait for the device."""
+        self.plan(exit_stage)
+        with self._autocast():
+            self.model.train_step(self.data(), self.optim_wrapper)
+        self.synchronize()
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+
+
+def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
+    try:
+        shapes = input_shapes(cfg)
+    except ValueError:
+        shapes = [(cfg.model.backbone.get('in_channels', 3), size, size)] * 2
+    return [(channels, size, size) for channels, _, _ in shapes]
+
+
+def _exit_probs(cfg: Config) -> dict[int, float]:
+    for hook in cfg.get('custom_hooks', ()):
+        if hook['type'].split('.')[-1] == 'PartialBackpropHook':
+            probs = hook.get('exit_probs', (0.25,) * 4)
+            return {e: p / sum(probs) for e, p in enumerate(probs, 1) if p > 0}
+    return {len(cfg.model.neck.in_channels): 1.0}

@@ -1,0 +1,139 @@
+"""Counted operations against closed forms summed over layers."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmaccel.analysis import StepRunner, cost_of_step, input_shapes
+from tests.builders import BACKBONE, CROP, moco_config
+
+PIPELINE = [
+    dict(
+        type='mmselfsup.MultiView',
+        num_views=2,
+        transforms=[[dict(type='mmselfsup.RandomResizedCrop', size=48)]],
+    )
+]
+
+
+def config(accel=True, probs=(0.25,) * 4, **overrides):
+    return Config(
+        dict(
+            model=moco_config(accel=accel, **overrides),
+            train_dataloader=dict(dataset=dict(pipeline=PIPELINE)),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            custom_hooks=[dict(type='PartialBackpropHook', exit_probs=probs)],
+        )
+    )
+
+
+class LayerMacs:
+    """Sums output elements x inputs each over convolutions and linear layers.
+
+    The first convolution's backward pass makes no gradient of the images; every
+    other layer's costs its forward pass twice.
+    """
+
+    def __init__(self, network, trained=True):
+        self.forward = self.backward = 0
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.register_forward_hook(self.count)
+        self.trained = trained
+
+    def count(self, module, inputs, output):
+        if isinstance(module, nn.Conv2d):
+            each = module.in_channels // module.groups * module.kernel_size[0] ** 2
+        else:
+            each = module.in_features
+        macs = output.numel() * each
+        self.forward += macs
+        if self.trained and torch.is_grad_enabled():
+            self.backward += macs * (2 if inputs[0].requires_grad else 1)
+
+
+@pytest.mark.parametrize('key_forward', ['full', 'truncated'])
+@pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
+def test_every_exit_agrees_with_the_sum_over_layers(exit_stage, key_forward):
+    runner = StepRunner(config(crop_layer=CROP, key_forward=key_forward), batch_size=4)
+    model = runner.model
+    query = LayerMacs(nn.ModuleList([model.backbone, model.neck]))
+    key = LayerMacs(model.encoder_k, trained=False)
+    n, m, dim, queue_len = 4, 2, 16, 32
+    extra = []
+
+    def scored(layer, args, out):
+        (channels, height, width) = args[0].shape[1:]
+        extra.append(2 * n * m * height * width * channels)  # pooling by a product
+        extra.append(n * m * dim * queue_len + n * m * m * dim)  # negatives, pairs
+
+    model.crop_layer.register_forward_hook(scored)
+    cost = cost_of_step(runner, exit_stage)
+    logits = n * dim * queue_len + n * dim
+    assert cost['forward'] * n == query.forward + key.forward + sum(extra) + logits
+    # towards q: one product with the queue and one with the key
+    assert cost['backward'] * n == query.backward + logits
+    assert len(extra) == 2 * min(exit_stage - 1, 2)
+
+
+def test_upstream_model_has_one_cost():
+    runner = StepRunner(config(accel=False), batch_size=4)
+    assert runner.exits == {}
+    layers = LayerMacs(nn.ModuleList([runner.model.backbone, runner.model.neck]))
+    keys = LayerMacs(runner.model.encoder_k, trained=False)
+    cost = cost_of_step(runner)
+    assert cost['forward'] * 4 == layers.forward + keys.forward + 4 * 16 * 33
+    assert cost['activation_mb'] > 0
+
+
+def test_resnet50_forward_matches_the_published_count():
+    """4.09 GMACs at 224 px (He et al. 2016 count 3.8 G without the shortcuts)."""
+    from mmselfsup.registry import MODELS
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = MODELS.build(dict(type='mmselfsup.ResNet', depth=50)).to('meta')
+    image = torch.empty(1, 3, 224, 224, device='meta')
+    with FlopCounterMode(display=False) as counter:
+        network(image)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(4.09, abs=0.005)
+
+
+def test_activations_kept_grow_with_the_exit_and_shrink_with_windows():
+    plain = StepRunner(config(), batch_size=4)
+    windows = StepRunner(config(crop_layer=CROP), batch_size=4)
+    whole = [cost_of_step(plain, e)['activation_mb'] for e in (1, 2, 3, 4)]
+    cut = [cost_of_step(windows, e)['activation_mb'] for e in (1, 2, 3, 4)]
+    assert whole == sorted(whole)
+    assert cut[0] == whole[0]
+    assert all(a < b for a, b in zip(cut[1:], whole[1:]))
+
+
+def test_exits_that_are_never_drawn_are_left_out():
+    runner = StepRunner(config(probs=(0, 1, 0, 3)), batch_size=4)
+    assert runner.exits == {2: 0.25, 4: 0.75}
+
+
+def test_view_sizes_come_from_the_pipeline():
+    cfg = config()
+    assert input_shapes(cfg) == [(3, 48, 48)] * 2
+    multi_crop = dict(
+        type='MultiView',
+        num_views=[2, 4],
+        transforms=[
+            [dict(type='RandomResizedCrop', size=160)],
+            [dict(type='RandomResizedCrop', scale=(96, 80))],
+        ],
+    )
+    cfg.train_dataloader.dataset.pipeline = [multi_crop]
+    assert input_shapes(cfg) == [(3, 160, 160)] * 2 + [(3, 96, 80)] * 4
+    cfg.train_dataloader.dataset.pipeline = []
+    with pytest.raises(ValueError, match='give it with --size'):
+        input_shapes(cfg)
+
+
+def test_a_measured_step_trains_the_model():
+    runner = StepRunner(config(backbone=BACKBONE), batch_size=4, size=32)
+    before = runner.model.backbone.conv1.weight.detach().clone()
+    runner.step(2)
+    assert not torch.equal(before, runner.model.backbone.conv1.weight)

@@ -1,0 +1,108 @@
+"""Print what a training step of a config costs: MACs and activation memory an exit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+from mmengine.config import DictAction
+
+from mmaccel.analysis import StepRunner, cost_of_step
+from mmaccel.engine.config import load_config
+
+EXAMPLES = """examples:
+  python tools/analysis_tools/get_cost.py configs/accel/mocov2_r50_8xb32.py
+  python tools/analysis_tools/get_cost.py configs/accel/mocov2_r50_8xb32.py \\
+      --cfg-options model.key_forward=truncated --json cost.json
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='pretraining config')
+    parser.add_argument(
+        '--baseline', help="config to compare with; default: the config's `baseline`"
+    )
+    parser.add_argument('--size', type=int, help='side of the views in pixels')
+    parser.add_argument('--json', metavar='F', help='also write the figures to F')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override settings'
+    )
+    return parser.parse_args(argv)
+
+
+def measure(config: str, size: int | None, options: dict | None) -> tuple[dict, dict]:
+    """Return each exit's cost and the probabilities; exit 0 stands for upstream."""
+    # two images are the fewest that batch norms of vectors accept
+    runner = StepRunner(load_config(config, options), batch_size=2, size=size)
+    if not runner.exits:
+        return {0: cost_of_step(runner)}, {0: 1.0}
+    return {e: cost_of_step(runner, e) for e in runner.exits}, runner.exits
+
+
+def total(cost: dict) -> int:
+    """Forward and backward together."""
+    return cost['forward'] + cost['backward']
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Count, print and save."""
+    args = parse_args(argv)
+    costs, probs = measure(args.config, args.size, args.cfg_options)
+    baseline = args.baseline or load_config(args.config).get('baseline')
+    expected = sum(probs[e] * total(cost) for e, cost in costs.items())
+    report = dict(
+        device='cpu',
+        torch=torch.__version__,
+        config=args.config,
+        batch_size=2,
+        n=1,
+        unit='MACs an image',
+        exit_probs={str(e): p for e, p in probs.items()},
+        macs={
+            str(e): {key: cost[key] for key in ('forward', 'backward')}
+            for e, cost in costs.items()
+        },
+        activation_mb={str(e): cost['activation_mb'] for e, cost in costs.items()},
+        expected_macs=round(expected),
+        baseline=baseline,
+        baseline_macs=None,
+        ratio=None,
+    )
+    rows = [
+        (f'exit {e}' if e else 'step', f'{probs[e]:.2f}', cost)
+        for e, cost in costs.items()
+    ]
+    if baseline:
+        base, _ = measure(baseline, args.size, None)
+        cost = base[max(base)]
+        rows.append(('baseline', '', cost))
+        report.update(baseline_macs=total(cost), ratio=round(expected / total(cost), 4))
+
+    print(
+        f'{"":10}{"prob":>6}{"forward":>10}{"backward":>10}{"total":>10}{"memory":>10}'
+    )
+    print(f'{"":16}' + f'{"GMACs":>10}' * 3 + f'{"MiB":>10}' + '   an image')
+    for name, prob, cost in rows:
+        print(
+            f'{name:10}{prob:>6}{cost["forward"] / 1e9:10.3f}'
+            f'{cost["backward"] / 1e9:10.3f}{total(cost) / 1e9:10.3f}'
+            f'{cost["activation_mb"]:10.1f}'
+        )
+    line = f'expected   {expected / 1e9:35.3f}'
+    print(
+        line + (f'   ratio to the baseline {report["ratio"]:.3f}' if baseline else '')
+    )
+    if args.json:
+        with open(args.json, 'w') as file:
+            json.dump(report, file, indent=2)
+
+
+if __name__ == '__main__':
+    main()
