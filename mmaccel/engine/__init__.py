@@ -1,6 +1,27 @@
-"""Hooks and log processor of a training run."""
+"""What runs a training: loop, hooks, log processor, and the checks before it."""
 
-from .hooks import KNNHook, PartialBackpropHook, ThroughputHook
+from .distributed import CPUDistributedDataParallel
+from .hooks import (
+    BadSampleHook,
+    InvalidLossHook,
+    KNNHook,
+    PartialBackpropHook,
+    SafeCheckpointHook,
+    StepSeedHook,
+    ThroughputHook,
+)
 from .log_processor import AccelLogProcessor
+from .loops import ResumableTrainLoop
 
-__all__ = ['PartialBackpropHook', 'ThroughputHook', 'KNNHook', 'AccelLogProcessor']
+__all__ = [
+    'PartialBackpropHook',
+    'ResumableTrainLoop',
+    'StepSeedHook',
+    'SafeCheckpointHook',
+    'InvalidLossHook',
+    'BadSampleHook',
+    'ThroughputHook',
+    'KNNHook',
+    'AccelLogProcessor',
+    'CPUDistributedDataParallel',
+]

@@ -1,7 +1,19 @@
 """Hooks, each with one duty."""
 
+from .bad_sample_hook import BadSampleHook
+from .checkpoint_hook import SafeCheckpointHook
+from .invalid_loss_hook import InvalidLossHook
 from .knn_hook import KNNHook
 from .partial_backprop_hook import PartialBackpropHook
+from .step_seed_hook import StepSeedHook
 from .throughput_hook import ThroughputHook
 
-__all__ = ['PartialBackpropHook', 'ThroughputHook', 'KNNHook']
+__all__ = [
+    'PartialBackpropHook',
+    'StepSeedHook',
+    'SafeCheckpointHook',
+    'InvalidLossHook',
+    'BadSampleHook',
+    'ThroughputHook',
+    'KNNHook',
+]

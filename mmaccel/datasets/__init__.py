@@ -1,0 +1,8 @@
+"""Data that resumes exactly, survives broken files and needs no annotations."""
+
+from .checked_image import LoadCheckedImage
+from .epoch_sampler import EpochSampler
+from .seeded_dataset import SeededDataset
+from .unlabelled_folder import UnlabelledFolder
+
+__all__ = ['SeededDataset', 'EpochSampler', 'LoadCheckedImage', 'UnlabelledFolder']

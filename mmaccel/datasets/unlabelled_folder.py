@@ -1,0 +1,115 @@
+"""A folder of images as a dataset."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Iterator, Sequence
+
+from mmcls.datasets import BaseDataset
+from mmengine.logging import print_log
+from mmselfsup.registry import DATASETS, TRANSFORMS
+
+from mmaccel.errors import ConfigError
+
+
+@DATASETS.register_module()
+class UnlabelledFolder(BaseDataset):
+    """Every image under a folder, at any depth, without annotations.
+
+    Pretraining needs no labels, and mmcls's ``CustomDataset`` wants one sub-folder a
+    class. Files are sorted by name, so that all machines agree on their order; hidden
+    files and folders are left out, symbolic links are followed. ``gt_label`` is -1.
+
+    It takes upstream's arguments, so that ``--cfg-options
+    train_dataloader.dataset.type=UnlabelledFolder
+    train_dataloader.dataset.data_root=photos`` turns any recipe to a plain folder.
+
+    Args:
+        data_root (str): The folder. Defaults to ''.
+        data_prefix (str or dict): Sub-folder to use, as upstream's
+            ``dict(img_path='train/')``. Where ``data_root`` has no such sub-folder
+            ``data_root`` itself is used, with a warning. Defaults to ''.
+        ann_file (str): Accepted and ignored. Defaults to ''.
+        extensions (Sequence[str]): File names that count as images, upper or lower
+            case.
+        pipeline (Sequence): Transforms or their configs. Defaults to none.
+        **kwargs: As for :class:`mmcls.datasets.BaseDataset`.
+
+    Raises:
+        ConfigError: If the folder does not exist or holds no image.
+    """
+
+    EXTENSIONS = (
+        '.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp'
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        data_root: str = '',
+        data_prefix: str | dict = '',
+        ann_file: str = '',
+        extensions: Sequence[str] = EXTENSIONS,
+        pipeline: Sequence = (),
+        **kwargs,
+    ) -> None:
+        if ann_file:
+            print_log(f'UnlabelledFolder ignores ann_file={ann_file!r}', 'current')
+        self.extensions = tuple(extension.lower() for extension in extensions)
+        transforms = [
+            TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline
+        ]
+        super().__init__(
+            ann_file='',
+            data_root=os.path.expanduser(data_root),
+            data_prefix=data_prefix,
+            pipeline=transforms,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Find the images."""
+        folder = self._folder()
+        paths = [path for path in _walk(folder) if self._is_image(path)]
+        if not paths:
+            raise ConfigError(
+                f'there is no image under {folder} (looked for '
+                f'{", ".join(self.extensions)}); set '
+                'train_dataloader.dataset.data_root to a folder of images'
+            )
+        return [dict(img_path=path, gt_label=-1) for path in paths]
+
+    def _folder(self) -> str:
+        folder = self.data_prefix.get('img_path') or self.data_root
+        if os.path.isdir(folder):
+            return folder
+        if self.data_root and os.path.isdir(self.data_root):
+            print_log(
+                f'There is no folder {folder}: using every image under '
+                f'{self.data_root}',
+                'current',
+                logging.WARNING,
+            )
+            return self.data_root
+        raise ConfigError(
+            f'the data folder {folder or "(none given)"!s} does not exist; set '
+            'train_dataloader.dataset.data_root to a folder of images'
+        )
+
+    def _is_image(self, path: str) -> bool:
+        return path.lower().endswith(self.extensions)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Visible files below a folder, in an order that only their names decide."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        for name in sorted(files):
+            if not name.startswith('.'):
+                yield os.path.join(parent, name)

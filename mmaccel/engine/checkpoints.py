@@ -1,0 +1,161 @@
+"""Writing checkpoints that are whole or absent, and finding the newest whole one."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Iterable
+
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from torch import nn
+
+#: What a file is called while it is written: ``.<name>`` and this.
+TEMPORARY = '.writing'
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that its name never stands for half of it.
+
+    Writes beside it, forces the bytes to the disk and renames. A process that dies on
+    the way leaves the old file and a temporary one; an error leaves only the old file.
+
+    Args:
+        path (str or Path): The file.
+        data (bytes): Its new content.
+
+    Raises:
+        OSError: As from writing, for example on a full disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}{TEMPORARY}')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    with suppress(OSError):  # the new name, too, where folders can be synced
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_temporaries(folder: str | Path) -> None:
+    """Remove what :func:`write_atomically` left behind when it was killed."""
+    for path in Path(folder).glob(f'.*{TEMPORARY}'):
+        with suppress(OSError):
+            path.unlink()
+
+
+@register_backend('mmaccel_atomic', force=True)
+class AtomicBackend(LocalBackend):
+    """mmengine's local files, written by :func:`write_atomically`."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file's bytes."""
+        write_atomically(filepath, obj)
+
+
+def is_whole(path: str | Path) -> bool:
+    """Tell whether a checkpoint file is complete, by its checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch's format
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def find_newest(
+    work_dir: str | Path, filename_tmpl: str | None = None
+) -> tuple[str | None, list[str]]:
+    """Find the newest whole checkpoint of a run.
+
+    Looks at all files named like a checkpoint in the work directory and in the folder
+    of the one that ``last_checkpoint`` names. The pointer may be missing, empty, stale
+    or dangling: a run may die at any time. File dates are not trusted: copying changes
+    them.
+
+    Args:
+        work_dir (str or Path): The run's work directory.
+        filename_tmpl (str, optional): As the checkpoint hook's. By default
+            ``epoch_{}.pth`` and ``iter_{}.pth``.
+
+    Returns:
+        tuple: The checkpoint, None if there is none, and those passed over because
+        they are damaged.
+    """
+    folders = {Path(work_dir).resolve()}
+    with suppress(OSError):
+        pointer = Path(work_dir, 'last_checkpoint').read_text().strip()
+        if pointer:
+            folders.add(Path(pointer).resolve().parent)
+    templates = [filename_tmpl] if filename_tmpl else ['epoch_{}.pth', 'iter_{}.pth']
+    newest, damaged = [], []
+    for template in templates:
+        for path in _numbered(folders, template):
+            if is_whole(path):
+                newest.append(path)
+                break
+            damaged.append(str(path))
+    if len(newest) > 1:
+        newest.sort(key=_iteration, reverse=True)
+    return (str(newest[0]) if newest else None), damaged
+
+
+def _numbered(folders: Iterable[Path], template: str) -> list[Path]:
+    """Files named like a checkpoint, the highest number first."""
+    name = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
+    found = []
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            match = name.fullmatch(path.name)
+            if match and path.is_file():
+                found.append((int(match[1]), path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _iteration(path: Path) -> int:
+    return torch.load(path, map_location='cpu', weights_only=True)['meta']['iter']
+
+
+def mismatch(model: nn.Module, state_dict: dict) -> dict[str, list[str]]:
+    """Compare a checkpoint's weights with a model's, by name and shape.
+
+    Args:
+        model (nn.Module): The model, not wrapped.
+        state_dict (dict): The checkpoint's weights.
+
+    Returns:
+        dict[str, list[str]]: Names that are ``'missing'`` in the checkpoint,
+        ``'unexpected'`` in it, or have another ``'shape'``.
+    """
+    own = model.state_dict()
+    given = {re.sub(r'^module\.', '', name): x for name, x in state_dict.items()}
+    return dict(
+        missing=[
+            name
+            for name in own
+            if name not in given and not name.endswith('num_batches_tracked')
+        ],
+        unexpected=[name for name in given if name not in own],
+        shape=[
+            name
+            for name, x in given.items()
+            if name in own and _shape(x) != _shape(own[name])
+        ],
+    )
+
+
+def _shape(x: object) -> Iterable[int] | None:
+    return tuple(x.shape) if isinstance(x, torch.Tensor) else None

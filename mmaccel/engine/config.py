@@ -1,0 +1,219 @@
+"""From a user's config to one that resumes exactly and fits the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+from typing import Iterator
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+from mmaccel.errors import ConfigError
+
+from .distributed import local_world_size
+
+_CPU_WRAPPER = 'mmselfsup.CPUDistributedDataParallel'
+_HOOKS = ('StepSeedHook', 'InvalidLossHook', 'BadSampleHook')
+_SCOPES = (None, 'mmselfsup')
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config and apply ``--cfg-options``.
+
+    Args:
+        path (str): The config file.
+        options (dict, optional): Overrides, ``{'a.b': value}``.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(f'there is no config file {path}')
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
+    """Decide where results go: argument, else config, else ``./work_dirs/<name>``.
+
+    The curves go there too, not to a folder a run, so that a resumed run continues
+    them.
+    """
+    before = cfg.get('work_dir')
+    stem = Path(cfg.filename).stem if cfg.filename else 'run'
+    cfg.work_dir = work_dir or before or os.path.join('work_dirs', stem)
+    visualizer = cfg.get('visualizer')
+    if isinstance(visualizer, dict) and visualizer.get('save_dir') in (None, before):
+        visualizer['save_dir'] = cfg.work_dir
+
+
+def prepare_config(cfg: Config) -> Config:
+    """Give a config what mmaccel adds to every training.
+
+    Pretraining configs of MMSelfSup, upstream's own included, get a data order and
+    augmentations that depend on seed and position alone, a loop that resumes within an
+    epoch, safe checkpoints, checks of images and loss, and TensorBoard. Those of other
+    packages keep their parts. All get what the machine needs: a backend it has and
+    loader workers it can run. The result is what the dumped config shows; preparing
+    it again changes nothing.
+
+    Args:
+        cfg (Config): The config, changed in place.
+
+    Returns:
+        Config: The same.
+    """
+    if cfg.get('default_scope') == 'mmselfsup':
+        _import_mmaccel(cfg)
+        _use_safe_hooks(cfg)
+        _use_tensorboard(cfg)
+        if 'train_dataloader' in cfg:
+            _use_checked_images(cfg.train_dataloader.dataset)
+            _use_seeded_data(cfg)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if isinstance(cfg.get(name), dict):
+            _fit_workers(cfg, name)
+    _fit_launcher(cfg)
+    return cfg
+
+
+def _import_mmaccel(cfg: Config) -> None:
+    """So that the dumped config runs with upstream's tools, too."""
+    imports = cfg.setdefault('custom_imports', ConfigDict(imports=[]))
+    names = imports.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    if 'mmaccel' not in names:
+        imports['imports'] = [*names, 'mmaccel']
+        imports.setdefault('allow_failed_imports', False)
+
+
+def _use_safe_hooks(cfg: Config) -> None:
+    defaults = cfg.setdefault('default_hooks', ConfigDict())
+    checkpoint = defaults.setdefault(
+        'checkpoint', ConfigDict(type='CheckpointHook', interval=1)
+    )
+    _swap(checkpoint, 'CheckpointHook', 'SafeCheckpointHook')
+    hooks = list(cfg.get('custom_hooks') or [])
+    present = {_name(hook) for hook in [*hooks, *defaults.values()]}
+    hooks += [ConfigDict(type=name) for name in _HOOKS if name not in present]
+    cfg.custom_hooks = hooks
+
+
+def _use_tensorboard(cfg: Config) -> None:
+    visualizer = cfg.setdefault(
+        'visualizer', ConfigDict(type='SelfSupVisualizer', name='visualizer')
+    )
+    if visualizer.get('save_dir') is None and 'work_dir' in cfg:
+        visualizer['save_dir'] = cfg.work_dir
+    backends = visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
+    present = {_name(backend) for backend in backends}
+    if 'TensorboardVisBackend' in present:
+        return
+    if importlib.util.find_spec('tensorboard') is None:
+        _warn('TensorBoard is not installed; `pip install tensorboard` to get curves')
+        return
+    backends.append(ConfigDict(type='TensorboardVisBackend'))
+
+
+def _use_checked_images(dataset: object) -> None:
+    """Swap the loading transform wherever the training data's config has it."""
+    for cfg in _dicts(dataset):
+        _swap(cfg, 'LoadImageFromFile', 'LoadCheckedImage')
+
+
+def _use_seeded_data(cfg: Config) -> None:
+    """Make order and augmentations a function of seed, epoch and index."""
+    loader = cfg.train_dataloader
+    if _name(loader.dataset) == 'SeededDataset':
+        # options meant for the data, given with a config that was prepared before
+        for key in set(loader.dataset) - {'type', '_scope_', 'dataset', 'max_tries'}:
+            loader.dataset.dataset[key] = loader.dataset.pop(key)
+    else:
+        loader.dataset = ConfigDict(type='SeededDataset', dataset=loader.dataset)
+    if isinstance(loader.get('sampler'), dict):
+        _swap(loader.sampler, 'DefaultSampler', 'EpochSampler')
+    loop = cfg.get('train_cfg')
+    if isinstance(loop, dict):
+        if 'type' not in loop and loop.get('by_epoch', False):
+            loop.pop('by_epoch')
+            loop['type'] = 'EpochBasedTrainLoop'
+        _swap(loop, 'EpochBasedTrainLoop', 'ResumableTrainLoop')
+
+
+def _fit_workers(cfg: Config, name: str) -> None:
+    """Lower absurd worker numbers; settle options that need workers."""
+    loader = cfg[name]
+    processes = local_world_size(cfg.get('launcher', 'none'))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0
+    cores = cores or os.cpu_count() or 1
+    workers = loader.get('num_workers', 0)
+    fitting = max(cores // processes, 1)
+    if workers * processes > 2 * cores and workers > fitting:
+        _warn(
+            f'{name}.num_workers={workers} for {processes} process(es) on {cores} '
+            f'core(s) is lowered to {fitting}'
+        )
+        loader['num_workers'] = workers = fitting
+    if workers == 0:
+        loader.pop('prefetch_factor', None)
+        if loader.get('persistent_workers'):
+            loader['persistent_workers'] = False
+
+
+def _fit_launcher(cfg: Config) -> None:
+    """Choose a backend and a model wrapper that the machine can run."""
+    dist_cfg = cfg.setdefault('env_cfg', ConfigDict()).setdefault(
+        'dist_cfg', ConfigDict(backend='nccl')
+    )
+    wrapper = cfg.get('model_wrapper_cfg')
+    if get_device() != 'cpu':
+        if _name(wrapper) == 'CPUDistributedDataParallel':  # prepared elsewhere
+            cfg.pop('model_wrapper_cfg')
+            dist_cfg['backend'] = 'nccl'
+        return
+    if dist_cfg.get('backend', 'nccl') == 'nccl':
+        dist_cfg['backend'] = 'gloo'
+    if cfg.get('launcher', 'none') == 'none':
+        return
+    if wrapper is None:
+        cfg.model_wrapper_cfg = ConfigDict(
+            type=_CPU_WRAPPER,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+    elif _name(wrapper) in ('MMDistributedDataParallel', ''):
+        wrapper['type'] = _CPU_WRAPPER
+
+
+def _swap(cfg: object, old: str, new: str) -> None:
+    """Replace a type, whichever package the config names it from."""
+    if isinstance(cfg, dict) and _name(cfg) == old:
+        if cfg.get('_scope_') not in _SCOPES:
+            return
+        cfg['type'] = new
+
+
+def _name(cfg: object) -> str:
+    """Type of a config without its package."""
+    kind = cfg.get('type', '') if isinstance(cfg, dict) else ''
+    kind = kind if isinstance(kind, str) else kind.__name__
+    return kind.rpartition('.')[2]
+
+
+def _dicts(cfg: object) -> Iterator[dict]:
+    """Every dict in nested dicts and lists."""
+    if isinstance(cfg, dict):
+        yield cfg
+    if isinstance(cfg, (dict, list, tuple)):
+        for value in cfg.values() if isinstance(cfg, dict) else cfg:
+            yield from _dicts(value)
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)

@@ -1,0 +1,103 @@
+"""Tell which images could not be read, and stop when they are many."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmengine.structures import BaseDataElement
+from mmselfsup.registry import HOOKS
+
+from mmaccel.errors import TrainingStopped
+
+
+@HOOKS.register_module()
+class BadSampleHook(Hook):
+    """Log and count the images that :class:`SeededDataset` had to replace.
+
+    A few damaged files in a million should not end a run of days; many mean that the
+    data is not what the user thinks it is.
+
+    Training stops once more than ``max_fraction`` of the images are bad: distinct bad
+    files, on all ranks, against the images seen so far (at least 1000, at most the
+    whole set). A single bad file never stops a run, however small the set.
+
+    Args:
+        max_fraction (float): Share of bad images that is tolerated, 0 to 1. Defaults
+            to 0.01.
+        interval (int): With several ranks, iterations between two exchanges of what
+            they found. Defaults to 50.
+
+    Raises:
+        ValueError: If ``max_fraction`` or ``interval`` is out of range.
+        TrainingStopped: If too many images are bad.
+
+    Note:
+        With several ranks, one reduction of two numbers every ``interval`` iterations.
+    """
+
+    priority = 'VERY_HIGH'
+    _MIN_SEEN = 1000
+
+    def __init__(self, max_fraction: float = 0.01, interval: int = 50) -> None:
+        if not 0 <= max_fraction <= 1 or interval < 1:
+            raise ValueError(
+                'BadSampleHook needs max_fraction from 0 to 1 and an interval of at '
+                f'least 1, got {max_fraction} and {interval}'
+            )
+        self.max_fraction = max_fraction
+        self.interval = interval
+        self._bad: dict[str, str] = {}  # path: reason
+        self._found: dict[str, str] = {}  # since the last exchange
+        self._read = 0  # likewise
+        self._seen = 0
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Collect what was replaced in this batch."""
+        for sample in _data_samples(data_batch):
+            self._read += 1
+            self._found.update(sample.metainfo.get('bad_samples', ()))
+        if get_world_size() == 1 or self.every_n_inner_iters(batch_idx, self.interval):
+            self._exchange(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        """Exchange what is left of the epoch."""
+        self._exchange(runner)
+
+    def _exchange(self, runner) -> None:
+        """Log what all ranks found, and judge."""
+        counts = torch.tensor([self._read, len(self._found)])
+        all_reduce(counts)
+        self._seen += int(counts[0])
+        if counts[1] > 0:
+            for found in all_gather_object(self._found):
+                for path, reason in found.items():
+                    if path not in self._bad:
+                        self._bad[path] = reason
+                        runner.logger.warning(
+                            f'Replaced unreadable image {path} ({reason}); '
+                            f'{len(self._bad)} so far'
+                        )
+            self._judge(runner)
+        self._found, self._read = {}, 0
+
+    def _judge(self, runner) -> None:
+        total = len(runner.train_dataloader.dataset)
+        judged = min(total, max(self._seen, self._MIN_SEEN))
+        if len(self._bad) > max(self.max_fraction * judged, 1):
+            path, reason = next(reversed(self._bad.items()))
+            raise TrainingStopped(
+                f'{len(self._bad)} of {judged} images could not be read, more than '
+                f'{self.max_fraction:.2%}; repair or remove the files named in the '
+                f'log (the last is {path}: {reason}), or raise max_fraction of '
+                'BadSampleHook'
+            )
+
+
+def _data_samples(data_batch) -> Iterator[BaseDataElement]:
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    for sample in samples or ():
+        if isinstance(sample, BaseDataElement):
+            yield sample

@@ -1,0 +1,52 @@
+"""Stop when the loss is not a number."""
+
+from __future__ import annotations
+
+import math
+
+from mmengine.hooks import Hook
+from mmselfsup.registry import HOOKS
+
+from mmaccel.errors import TrainingStopped
+
+
+@HOOKS.register_module()
+class InvalidLossHook(Hook):
+    """Stop training at a NaN or infinite loss, before a checkpoint is written.
+
+    Everything after such a step is lost time, and saving would replace good
+    checkpoints by bad ones.
+
+    Raises:
+        TrainingStopped: With iteration, exit, learning rate and the last good
+            checkpoint.
+    """
+
+    # the message hub has the loss, nothing has been saved
+    priority = 'HIGH'
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Look at the loss, which the message hub has on the CPU already."""
+        scalars = runner.message_hub.log_scalars
+        if 'train/loss' not in scalars:
+            return
+        loss = float(scalars['train/loss'].current())
+        if math.isfinite(loss):
+            return
+        where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}'
+        if 'train/exit' in scalars:
+            where += f', exit {int(scalars["train/exit"].current())}'
+        rates = sorted({r for rs in runner.optim_wrapper.get_lr().values() for r in rs})
+        last = runner.message_hub.get_info('last_ckpt')
+        remedy = (
+            f'the last good checkpoint is {last}; lower the learning rate and resume '
+            'from it'
+            if last
+            else 'no checkpoint was saved yet; lower the learning rate and start again'
+        )
+        raise TrainingStopped(
+            f'the loss became {loss} at {where}, learning rate '
+            f'{", ".join(f"{rate:.4g}" for rate in rates)}): {remedy}'
+        )

@@ -1,0 +1,42 @@
+"""Randomness of a training step as a function of seed and iteration."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import broadcast, get_rank
+from mmengine.hooks import Hook
+from mmselfsup.registry import HOOKS
+
+from mmaccel.seeding import STEP, seed_host
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Seed every iteration with (seed, iteration, rank).
+
+    Shuffled batches, dropout and the like then do not depend on what was drawn before,
+    and a resumed run repeats them without any saved random state. It also hands the
+    run's seed to the sampler: where the user gave none, a resumed run learns it from
+    the checkpoint, after the data loader was built.
+
+    Note:
+        Seeds the global generators of Python, NumPy and torch, GPUs included, before
+        each iteration. Broadcasts the seed of rank 0 once.
+    """
+
+    priority = 'HIGHEST'
+
+    def before_train(self, runner) -> None:
+        """Agree on a seed and give it to the data loader."""
+        seed = torch.tensor(runner.seed)
+        broadcast(seed, src=0)
+        self._seed = int(seed)
+        loader = runner.train_dataloader
+        for owner in (loader, loader.batch_sampler):
+            sampler = getattr(owner, 'sampler', None)
+            if hasattr(sampler, 'set_seed'):
+                sampler.set_seed(self._seed)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Seed the step."""
+        torch.manual_seed(seed_host(STEP, self._seed, runner.iter, get_rank()))

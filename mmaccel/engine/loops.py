@@ -1,0 +1,109 @@
+"""The training loop that continues in the middle of an epoch."""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from typing import Iterable
+
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop
+from mmselfsup.registry import LOOPS
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmaccel.errors import ConfigError
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """Upstream's epoch-based loop, which upstream always resumes at an epoch's start.
+
+    A run resumed from an iteration's checkpoint goes on with the next batch: the
+    sampler leaves out what is done without reading it, and ``batch_idx`` continues, so
+    that hooks which count batches are right. Resumed with another batch size or number
+    of processes, it goes on at the same fraction of the epoch.
+
+    Args:
+        runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals: As
+            upstream.
+
+    Raises:
+        ConfigError: If the data loader has no batch.
+
+    Attributes:
+        iterations_run (int): Iterations done by this process.
+    """
+
+    def __init__(self, runner, dataloader: DataLoader | dict, *args, **kwargs) -> None:
+        super().__init__(runner, dataloader, *args, **kwargs)
+        self.iterations_run = 0
+        self._done = 0  # batches of the current epoch
+        if len(self.dataloader) == 0:
+            raise ConfigError(
+                f'{len(self.dataloader.dataset)} images over {runner.world_size} '
+                f'process(es) do not fill one batch of {_batch_size(self.dataloader)}; '
+                'lower train_dataloader.batch_size'
+            )
+
+    def run(self) -> nn.Module:
+        """Launch training, or continue it."""
+        if self._iter > 0:
+            self._done = self._resumed_position()
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Run what is left of one epoch."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        for batch_idx, data_batch in self._remaining():
+            self.run_iter(batch_idx, data_batch)
+            self.iterations_run += 1
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _remaining(self) -> Iterable[tuple[int, dict]]:
+        """Batches of the epoch that are not done, with their numbers."""
+        done, self._done = self._done, 0
+        batches: Iterable[dict] = self.dataloader
+        if done:
+            sampler = _skipping_sampler(self.dataloader)
+            if sampler is not None:
+                sampler.skip(done * _batch_size(self.dataloader))
+            else:  # a foreign sampler: read and drop
+                batches = islice(self.dataloader, done, None)
+        return enumerate(batches, start=done)
+
+    def _resumed_position(self) -> int:
+        """Batches done of the epoch that the checkpoint was saved in."""
+        hub = self.runner.message_hub
+        now = len(self.dataloader)
+        then = now
+        if hub.get_info('max_epochs'):  # the run that saved the checkpoint
+            then = hub.get_info('max_iters') // hub.get_info('max_epochs')
+        done = self._iter - self._epoch * then
+        if then != now:
+            done = done * now // then
+            self._iter = self._epoch * now + done
+            print_log(
+                f'An epoch has {now} iterations where the checkpoint had {then}: '
+                f'continuing with iteration {self._iter}. The learning rate keeps the '
+                'schedule of the checkpoint.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        if done:
+            print_log(f'Skipping {done} of {now} iterations done', logger='current')
+        return done
+
+
+def _batch_size(dataloader: DataLoader) -> int:
+    return dataloader.batch_sampler.batch_size
+
+
+def _skipping_sampler(dataloader: DataLoader):
+    for owner in (dataloader, dataloader.batch_sampler):
+        sampler = getattr(owner, 'sampler', None)
+        if hasattr(sampler, 'skip'):
+            return sampler
+    return None

@@ -1,0 +1,41 @@
+"""Global random state as a function of a seed and counters."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+#: Streams, so that equal counters of different purposes give independent numbers.
+SAMPLE, REPLACEMENT, STEP = 1, 2, 3
+
+
+def derived_seeds(stream: int, *counters: int, count: int = 1) -> list[int]:
+    """Seeds of 32 bits that depend on a stream and counters alone.
+
+    Args:
+        stream (int): One of this module's streams.
+        *counters (int): Non-negative, for example ``(seed, epoch, index)``.
+        count (int): Number of seeds. Defaults to 1.
+    """
+    sequence = np.random.SeedSequence(counters, spawn_key=(stream,))
+    return [int(word) for word in sequence.generate_state(count)]
+
+
+def seed_host(stream: int, *counters: int) -> int:
+    """Seed Python's, NumPy's and torch's CPU generator.
+
+    Returns:
+        int: The 64-bit seed torch got, for generators of other devices.
+
+    Note:
+        ``torch.manual_seed`` would also seed every GPU, which a data loader's worker
+        must not touch.
+    """
+    python, numpy, high, low = derived_seeds(stream, *counters, count=4)
+    random.seed(python)
+    np.random.seed(numpy)
+    seed = (high << 32) + low
+    torch.default_generator.manual_seed(seed)
+    return seed
