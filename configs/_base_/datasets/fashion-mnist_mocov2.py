@@ -1,0 +1,42 @@
+# Fashion-MNIST: 60,000 grey images of 28 px in idx files, 10 classes. A missing set is
+# downloaded; `tools/quickstart.sh` also unpacks the Debian package. Grey images get no
+# saturation, hue or grayscale; blur would leave little of 28 px.
+data_root = 'data/fashion-mnist/'
+
+view_pipeline = [
+    dict(type='RandomResizedCrop', size=28, scale=(0.2, 1.0), backend='pillow'),
+    dict(
+        type='RandomApply',
+        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4)],
+        prob=0.8,
+    ),
+    dict(type='RandomFlip', prob=0.5),
+]
+
+train_dataloader = dict(
+    batch_size=512,
+    num_workers=8,
+    drop_last=True,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='mmcls.FashionMNIST',
+        data_prefix=data_root,
+        test_mode=False,
+        pipeline=[
+            dict(type='MultiView', num_views=2, transforms=[view_pipeline]),
+            dict(type='PackSelfSupInputs'),
+        ],
+    ),
+)
+
+labelled_pipeline = [dict(type='PackSelfSupInputs', algorithm_keys=['gt_label'])]
+labelled_set = dict(
+    type='mmcls.FashionMNIST', data_prefix=data_root, pipeline=labelled_pipeline
+)
+knn_monitor = dict(
+    type='KNNHook',
+    train_dataloader=dict(dataset=dict(labelled_set, test_mode=False)),
+    test_dataloader=dict(dataset=dict(labelled_set, test_mode=True)),
+)

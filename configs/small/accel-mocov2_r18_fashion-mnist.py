@@ -1,0 +1,21 @@
+# Accel-MoCo v2 on Fashion-MNIST: the baseline with exits and hard-pair windows, as the paper
+# has them.
+_base_ = './mocov2_r18_fashion-mnist.py'
+baseline = './mocov2_r18_fashion-mnist.py'
+
+model = dict(
+    type='AccelMoCo',
+    neck=dict(type='IntermediateNeck', in_channels=(64, 128, 256, 512)),
+    head=dict(type='AccelContrastiveHead'),
+    crop_layer=dict(
+        type='HardPairCropLayer',
+        after_stages=(1, 2),
+        num_candidates=2,
+        crop_ratio=0.75,
+    ),
+)
+
+custom_hooks = [dict(type='PartialBackpropHook')]
+
+# stages behind the exit get no gradient
+find_unused_parameters = True

@@ -1,0 +1,23 @@
+# Accel-MoCo v2 on a folder of images without any annotation:
+#
+#   python tools/train.py configs/small/accel-mocov2_r18_folder.py \
+#       --cfg-options train_dataloader.dataset.data_root=/path/to/images
+_base_ = './mocov2_r18_folder.py'
+baseline = './mocov2_r18_folder.py'
+
+model = dict(
+    type='AccelMoCo',
+    neck=dict(type='IntermediateNeck', in_channels=(64, 128, 256, 512)),
+    head=dict(type='AccelContrastiveHead'),
+    crop_layer=dict(
+        type='HardPairCropLayer',
+        after_stages=(1, 2),
+        num_candidates=2,
+        crop_ratio=0.75,
+    ),
+)
+
+custom_hooks = [dict(type='PartialBackpropHook')]
+
+# stages behind the exit get no gradient
+find_unused_parameters = True

@@ -1,0 +1,30 @@
+# Upstream MoCo v2 on a folder of images, at any depth, without any annotation:
+# ResNet-18, 224 px, one GPU, 256 images a step. The baseline of
+# accel-mocov2_r18_folder.py; a folder should hold several times `queue_len` images.
+_base_ = [
+    'mmselfsup::selfsup/_base_/models/mocov2.py',
+    'mmselfsup::selfsup/_base_/datasets/imagenet_mocov2.py',
+    'mmselfsup::selfsup/_base_/schedules/sgd_coslr-200e_in1k.py',
+    '../_base_/default_runtime.py',
+]
+
+data_root = 'data/images/'
+
+model = dict(
+    queue_len=4096,
+    momentum=0.99,
+    backbone=dict(depth=18),
+    neck=dict(in_channels=512, hid_channels=512),
+)
+
+train_dataloader = dict(
+    batch_size=256,
+    dataset=dict(
+        _delete_=True,
+        type='UnlabelledFolder',
+        data_root=data_root,
+        pipeline=_base_.train_pipeline,
+    ),
+)
+
+auto_scale_lr = dict(base_batch_size=256)
