@@ -3,11 +3,16 @@
 Building mmcv takes ten minutes and fails on torch >= 2.1, yet ``mmdet.models`` and
 ``mmseg.models`` import every op. Without a compiled ``mmcv._ext`` a stand-in answers
 for it, see :mod:`mmaccel.compat._mmcv_ext`.
+
+MMSelfSup imports ``mmdet.models`` wherever that works, which the stand-in now lets it.
+Pretraining needs none of it, and should neither wait for it nor break with it, so
+``mmdet.models`` is hidden while MMSelfSup's models are imported.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -16,6 +21,11 @@ NAME = 'mmcv_ops'
 DEFECT = 'mmcv-lite lacks mmcv._ext, which mmdet and mmseg import'
 
 _MODULE = 'mmcv._ext'
+
+_MMDET = 'mmdet.models'
+
+# defines its class only if mmdet.models can be imported, once and for all
+_GAVE_UP = 'mmselfsup.models.utils.res_layer_extra_norm'
 
 
 class _StandInFinder:
@@ -46,4 +56,16 @@ def apply() -> bool:
     if not is_needed():
         return False
     sys.meta_path.append(_StandInFinder)  # type: ignore[arg-type]
+    if _MMDET not in sys.modules:
+        _import_without_mmdet()
     return True
+
+
+def _import_without_mmdet() -> None:
+    sys.modules[_MMDET] = None  # type: ignore[assignment]  # importing it now fails
+    try:
+        import_module('mmselfsup.models')
+    finally:
+        del sys.modules[_MMDET]
+    # what gave up for want of mmdet tries again when a detection config imports it
+    sys.modules.pop(_GAVE_UP, None)
