@@ -1,6 +1,6 @@
 "Algorithms, necks, heads and layers, in MMSelfSup's registries.''"
 
-from .algorithms import AccelMixin, AccelMoCo
+from .algorithms import AccelMixin, AccelMoCo, AccelSimCLR
 from .heads import AccelContrastiveHead
 from .layers import HardPairCropLayer
 from .necks import IntermediateNeck
@@ -8,6 +8,7 @@ from .necks import IntermediateNeck
 __all__ = [
     'AccelMixin',
     'AccelMoCo',
+    'AccelSimCLR',
     'AccelContrastiveHead',
     'HardPairCropLayer',
     'IntermediateNeck',

@@ -12,6 +12,7 @@ from mmaccel.models.layers.windows import draw_windows, window_size
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
 from mmaccel.models.utils.stages import split_stages, stage_channels
 from tests.builders import BACKBONE, CROP, build, moco_config, views
+from tests.steps import assert_same_states, sgd, step
 from tests.test_models.test_hard_pair_crop import plain_choice
 
 BACKBONES = {
@@ -55,21 +56,6 @@ def twins(**overrides):
     return accel, upstream
 
 
-def sgd(model):
-    return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-2)
-
-
-def step(model, optimizer, inputs, seed):
-    """One optimizer step; the seed is the shuffle's. Returns the loss."""
-    torch.manual_seed(seed)
-    losses = model.loss(inputs, [])
-    loss = sum(value for key, value in losses.items() if 'loss' in key)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
-
-
 @pytest.mark.parametrize('name', BACKBONES)
 def test_last_exit_without_windows_equals_upstream(name):
     backbone, channels = BACKBONES[name]
@@ -91,8 +77,7 @@ def test_last_exit_without_windows_equals_upstream(name):
         (accel.encoder_k.module[1].projectors[-1], upstream.encoder_k.module[1]),
     ]
     for ours, theirs in pairs:
-        for (key, a), b in zip(ours.state_dict().items(), theirs.state_dict().values()):
-            assert torch.equal(a, b), key
+        assert_same_states(ours, theirs)
     assert torch.equal(accel.queues[-1].features, upstream.queue)
     assert torch.equal(accel.queues[-1].pointer, upstream.queue_ptr)
     assert torch.equal(accel.encoder_k.steps, upstream.encoder_k.steps)
@@ -335,7 +320,9 @@ def test_measured_iterations_report_similarity_and_spread():
     model.plan = StepPlan(exit_stage=2, measure=True)
     losses = model.loss(views(), [])
     names = ['loss', 'pos_sim', 'neg_sim', 'feat_std', 'eff_rank']
-    assert set(losses) == {f'{n}_exit{e}' for n in names for e in (1, 2)}
+    expected = {f'{n}_exit{e}' for n in names for e in (1, 2)}
+    assert set(losses) == expected | {'chance'}
+    assert float(losses['chance']) == pytest.approx(3.4965, abs=1e-4)  # ln 33
     assert -1 <= float(losses['pos_sim_exit1']) <= 1
     assert 1 <= float(losses['eff_rank_exit2']) <= 4
     model.plan = StepPlan(exit_stage=2)

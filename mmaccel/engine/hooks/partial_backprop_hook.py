@@ -96,7 +96,6 @@ class PartialBackpropHook(Hook):
             or runner.iter == 0,
         )
         runner.message_hub.update_scalar('train/exit', exit_stage)
-        runner.message_hub.update_scalar('train/chance', model.chance_level)
 
     def after_train(self, runner) -> None:
         """Take the plan back."""

@@ -111,13 +111,17 @@ class AccelMixin:
         first = 1 if self.supervision == 'cumulative' else exit_stage
         return range(first, exit_stage + 1)
 
-    @staticmethod
-    def project_with(neck: IntermediateNeck, x: Tensor, stage: int) -> Tensor:
-        """Project a map (N, C, H, W) after a stage to unit vectors (N, D)."""
-        return nn.functional.normalize(neck((x,), stage)[0], dim=1)
+    def unit(self, z: Tensor) -> Tensor:
+        """Normalise vectors (N, D) to unit length, as the upstream algorithm does."""
+        return nn.functional.normalize(z, dim=1)
 
-    @staticmethod
-    def project_windows(neck: IntermediateNeck, pooled: Tensor, stage: int) -> Tensor:
+    def project(self, neck: IntermediateNeck, x: Tensor, stage: int) -> Tensor:
+        """Project a map (N, C, H, W) after a stage to unit vectors (N, D)."""
+        return self.unit(neck((x,), stage)[0])
+
+    def project_windows(
+        self, neck: IntermediateNeck, pooled: Tensor, stage: int
+    ) -> Tensor:
         """Project pooled windows (N, M, C) to unit vectors (N, M, D).
 
         Note:
@@ -125,25 +129,29 @@ class AccelMixin:
         """
         cells = pooled.flatten(0, 1)[..., None, None]  # (N * M, C, 1, 1)
         with running_statistics(neck):
-            vectors = AccelMixin.project_with(neck, cells, stage)
+            vectors = self.project(neck, cells, stage)
         return vectors.unflatten(0, pooled.shape[:2])
 
     @staticmethod
     @torch.no_grad()
-    def measure(z: Tensor, pos: Tensor, neg: Tensor, stage: int) -> dict[str, Tensor]:
+    def measure(
+        z: Tensor, pos: Tensor, neg: Tensor, stage: int, chance: float
+    ) -> dict[str, Tensor]:
         """Report how similar pairs are and whether features collapse.
 
         Args:
             z (Tensor): Unit vectors (N, D) of one branch.
-            pos (Tensor): (N, 1) positive similarities.
-            neg (Tensor): (N, K) negative similarities.
+            pos (Tensor): Positive similarities.
+            neg (Tensor): Negative similarities.
             stage (int): Exit they belong to.
+            chance (float): Loss of a model that cannot tell positives from negatives.
         """
         return {
             f'pos_sim_exit{stage}': pos.float().mean(),
             f'neg_sim_exit{stage}': neg.float().mean(),
             f'feat_std_exit{stage}': feature_std(z),
             f'eff_rank_exit{stage}': effective_rank(z),
+            'chance': torch.tensor(chance),
         }
 
 

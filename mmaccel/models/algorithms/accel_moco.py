@@ -128,14 +128,14 @@ class AccelMoCo(AccelMixin, MoCo):
         query = Branch(
             stages=split_stages(self.backbone),
             start=lambda: inputs[0],
-            project=partial(self.project_with, self.neck),
+            project=partial(self.project, self.neck),
             stop=exit_stage,
             heads=supervised,
         )
         key = Branch(
             stages=split_stages(key_backbone),
             start=key_images,
-            project=partial(self.project_with, key_neck),
+            project=partial(self.project, key_neck),
             stop=self.num_exits if full_keys else exit_stage,
             heads=range(1, self.num_exits + 1) if full_keys else supervised,
             grad=False,
@@ -167,7 +167,7 @@ class AccelMoCo(AccelMixin, MoCo):
             weight = self.loss_weights[stage - 1]
             losses[f'loss_exit{stage}'] = weight * self.head(pos, neg)
             if plan.measure:
-                losses.update(self.measure(q, pos, neg, stage))
+                losses.update(self.measure(q, pos, neg, stage, self.chance_level))
         for stage, k in keys.items():
             self.queues[stage - 1].enqueue(concat_all_gather(k))
         return losses

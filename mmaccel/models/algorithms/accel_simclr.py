@@ -1,0 +1,171 @@
+"""Accel-SimCLR: SimCLR with a loss after every stage, exits and windows."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Sequence
+
+import torch
+from mmengine.dist import get_rank
+from mmselfsup.models.algorithms import SimCLR
+from mmselfsup.models.utils import GatherLayer
+from mmselfsup.registry import MODELS
+from mmselfsup.structures import SelfSupDataSample
+from mmselfsup.utils import concat_all_gather
+from torch import Tensor
+
+from ..utils.stages import Branch, run_stages, split_stages
+from .accel_base import AccelMixin, check_views
+
+
+@MODELS.register_module()
+class AccelSimCLR(AccelMixin, SimCLR):
+    """SimCLR with partial back-propagation and hard-pair selection.
+
+    One iteration, given the exit e: both views of all images run to stage e as one
+    batch and stop; between stages the two views of an image may be cut to their
+    hardest pair of windows; the loss after stage e is NT-Xent over the batch of all
+    ranks. With e the last stage and no windows this is upstream's ``SimCLR``,
+    operation by operation.
+
+    Paper: Algorithm 1 and equations (3), (4).
+
+    Args:
+        backbone (dict): A ResNet-family backbone.
+        neck (dict): An ``IntermediateNeck`` of ``NonLinearNeck``.
+        head (dict): An ``AccelContrastiveHead``.
+        crop_layer (dict, optional): A ``HardPairCropLayer``. Defaults to None.
+        supervision (str): ``'exit'`` or ``'cumulative'``. Defaults to ``'exit'``.
+        loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
+        **kwargs: As upstream.
+
+    Raises:
+        ValueError: If parts do not fit together, naming the setting to change.
+
+    Note:
+        As upstream, only this rank's share of the gathered vectors carries a gradient
+        while the loss is a mean over all ranks: the gradient that DDP averages is
+        1 / world size of that of one process with the whole batch.
+    """
+
+    def __init__(
+        self,
+        *args,
+        crop_layer: dict | None = None,
+        supervision: str = 'exit',
+        loss_weights: Sequence[float] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._init_accel(crop_layer, supervision, loss_weights)
+
+    def unit(self, z: Tensor) -> Tensor:
+        """Normalise vectors (N, D) by upstream's formula."""
+        return z / (torch.norm(z, p=2, dim=1, keepdim=True) + 1e-10)
+
+    def loss(
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+    ) -> dict[str, Tensor]:
+        """Run one training iteration's forward pass.
+
+        Args:
+            inputs (list[Tensor]): Two views of the images, each (N, 3, H, W).
+            data_samples (list[SelfSupDataSample]): Not used.
+
+        Returns:
+            dict[str, Tensor]: ``loss_exit{e}`` for each supervised stage and, when
+            the plan says so, what :meth:`measure` reports.
+
+        Note:
+            Gathers vectors over ranks.
+        """
+        check_views(inputs, 2)
+        plan = self.current_plan()
+        supervised = self.supervised(plan.exit_stage)
+        views = Branch(
+            stages=split_stages(self.backbone),
+            start=lambda: torch.stack(inputs, 1).flatten(0, 1),  # views side by side
+            project=partial(self.project, self.neck),
+            stop=plan.exit_stage,
+            heads=supervised,
+        )
+        generator = plan.window_generator()
+
+        def crop(stage: int, going_on: list[Branch]) -> None:
+            score = partial(self.score_windows, stage, views.x)
+            pair = self.crop_layer(views.x[0::2], views.x[1::2], score, generator)
+            views.x = torch.stack((pair.x_q, pair.x_k), 1).flatten(0, 1)
+
+        run_stages([views], self.crop_after, crop)
+
+        losses: dict[str, Tensor] = {}
+        for stage in supervised:
+            z = torch.cat(
+                GatherLayer.apply(views.features[stage])
+            )  # (2N, D), all ranks
+            similarity = torch.matmul(z, z.permute(1, 0))
+            rows = torch.arange(len(z), device=z.device)
+            pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
+            neg = similarity.gather(1, other_images(rows, len(z)))
+            weight = self.loss_weights[stage - 1]
+            losses[f'loss_exit{stage}'] = weight * self.head(pos, neg)
+            if plan.measure:
+                chance = math.log(len(z) - 1)
+                losses.update(
+                    self.measure(views.features[stage], pos, neg, stage, chance)
+                )
+        return losses
+
+    def score_windows(
+        self, stage: int, maps: Tensor, pooled_1: Tensor, pooled_2: Tensor
+    ) -> Tensor:
+        """Loss of each pair of candidate windows after a stage (equation 4).
+
+        NT-Xent has both views as anchors, so a pair's loss is the sum of the two. The
+        negatives are the other images' views, uncropped.
+
+        Args:
+            stage (int): Stage the maps come from.
+            maps (Tensor): (2N, C, H, W) uncropped maps, views side by side.
+            pooled_1 (Tensor): (N, M, C) windows of the first views.
+            pooled_2 (Tensor): (N, M, C) windows of the second views.
+
+        Returns:
+            Tensor: (N, M, M) losses.
+        """
+        whole = maps.mean(dim=(2, 3)).unsqueeze(1)  # (2N, 1, C)
+        negatives = concat_all_gather(
+            self.project_windows(self.neck, whole, stage)[:, 0]
+        )
+        first, second = (
+            self.project_windows(self.neck, pooled, stage)
+            for pooled in (pooled_1, pooled_2)
+        )
+        count = len(first)
+        rows = 2 * (torch.arange(count, device=maps.device) + get_rank() * count)
+        others = other_images(rows, len(negatives))  # (N, 2N - 2)
+
+        def against_others(q: Tensor) -> Tensor:
+            columns = others.unsqueeze(1).expand(-1, q.size(1), -1)
+            return torch.matmul(q, negatives.t()).gather(2, columns)
+
+        pos = torch.einsum('npd,nqd->npq', first, second)
+        forth = self.head.score(pos, against_others(first))
+        back = self.head.score(pos.transpose(1, 2), against_others(second))
+        return forth + back.transpose(1, 2)
+
+
+def other_images(rows: Tensor, total: int) -> Tensor:
+    """Columns of the views of all images but a row's own.
+
+    Args:
+        rows (Tensor): (R,) rows of a (total, total) matrix of views side by side.
+        total (int): Number of views, 2N.
+
+    Returns:
+        Tensor: (R, total - 2) columns, ascending.
+    """
+    column = torch.arange(total - 2, device=rows.device)
+    own = (rows // 2 * 2).unsqueeze(1)  # the first of the image's two views
+    return column + 2 * (column >= own)
