@@ -1,15 +1,19 @@
-"Algorithms, necks, heads and layers, in MMSelfSup's registries.''"
+"""Algorithms, necks, heads, losses and layers, in MMSelfSup's registries."""
 
-from .algorithms import AccelMixin, AccelMoCo, AccelSimCLR
-from .heads import AccelContrastiveHead
+from .algorithms import AccelMixin, AccelMoCo, AccelSimCLR, AccelSwAV
+from .heads import AccelContrastiveHead, AccelSwAVHead
 from .layers import HardPairCropLayer
+from .losses import AccelSwAVLoss
 from .necks import IntermediateNeck
 
 __all__ = [
     'AccelMixin',
     'AccelMoCo',
     'AccelSimCLR',
+    'AccelSwAV',
     'AccelContrastiveHead',
+    'AccelSwAVHead',
+    'AccelSwAVLoss',
     'HardPairCropLayer',
     'IntermediateNeck',
 ]

@@ -94,14 +94,13 @@ class HardPairCropLayer(nn.Module):
         Returns:
             HardPair: Windows and their places.
         """
-        map_size = x_q.shape[-2:]
-        size = window_size(*map_size, self.crop_ratio)
-        drawn = [self._draw(x_q, size, generator) for _ in range(2)]
-        corners_q, corners_k = drawn
+        size = self._size(x_q)
+        corners_q = self._draw(x_q, size, generator)
+        corners_k = self._draw(x_k, size, generator)
         if to_key_order is not None:
             corners_k = to_key_order(corners_k)
 
-        if self.num_candidates == 1 or size == map_size:  # nothing to choose
+        if self._nothing_to_choose(x_q, size):
             p = q = x_q.new_zeros(len(x_q), dtype=torch.long)
         else:
             with torch.no_grad():
@@ -123,6 +122,35 @@ class HardPairCropLayer(nn.Module):
             chosen_k,
         )
 
+    def each(
+        self,
+        x: Tensor,
+        score: Callable[[Tensor], Tensor],
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Crop every map to its own hardest window, where the loss separates.
+
+        SwAV's loss is a sum of one term a view: the largest pair is the pair of the
+        largest.
+
+        Args:
+            x (Tensor): Maps (N, C, H, W).
+            score (Callable): From pooled windows (N, M, C) to losses (N, M).
+            generator (torch.Generator, optional): As in :meth:`forward`.
+
+        Returns:
+            tuple[Tensor, Tensor]: Windows (N, C, h, w) and their corners (N, 2).
+        """
+        size = self._size(x)
+        corners = self._draw(x, size, generator)
+        if self._nothing_to_choose(x, size):
+            hardest = corners.new_zeros(len(x))
+        else:
+            with torch.no_grad():
+                hardest = score(pool_windows(x, corners, size)).argmax(dim=1)
+        chosen = _take(corners, hardest)
+        return crop_windows(x, chosen, size), chosen
+
     def random(
         self, x: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -135,9 +163,15 @@ class HardPairCropLayer(nn.Module):
         Returns:
             tuple[Tensor, Tensor]: Windows (N, C, h, w) and their corners (N, 2).
         """
-        size = window_size(*x.shape[-2:], self.crop_ratio)
+        size = self._size(x)
         corners = self._draw(x, size, generator)[:, 0]
         return crop_windows(x, corners, size), corners
+
+    def _size(self, x: Tensor) -> tuple[int, int]:
+        return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
+
+    def _nothing_to_choose(self, x: Tensor, size: tuple[int, int]) -> bool:
+        return self.num_candidates == 1 or size == tuple(x.shape[-2:])
 
     def _draw(
         self, x: Tensor, size: tuple[int, int], generator: torch.Generator | None

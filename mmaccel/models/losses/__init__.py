@@ -1,0 +1,5 @@
+"""Losses."""
+
+from .accel_swav_loss import AccelSwAVLoss
+
+__all__ = ['AccelSwAVLoss']

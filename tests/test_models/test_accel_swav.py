@@ -1,0 +1,204 @@
+"""AccelSwAV against upstream's SwAV and plain loops, with and without multi-crop."""
+
+import copy
+import importlib.util
+import math
+import sys
+from unittest import mock
+
+import pytest
+import torch
+from mmselfsup.models.losses import swav_loss
+from torch import nn
+
+from mmaccel.engine.plan import StepPlan
+from mmaccel.models.algorithms.accel_swav import same_size
+from mmaccel.models.layers.windows import draw_windows, window_size
+from tests.builders import BACKBONE, CHANNELS, CROP, build, views
+from tests.steps import assert_same_states, sgd, step
+
+CROPS = {'2x64': [2], '2x64+4x32': [2, 4]}
+
+
+def swav_config(num_crops, accel=True, **overrides):
+    loss = dict(
+        type='AccelSwAVLoss' if accel else 'mmselfsup.SwAVLoss',
+        feat_dim=16,
+        num_crops=num_crops,
+        num_prototypes=20,
+    )
+    config = dict(
+        type='AccelSwAV' if accel else 'mmselfsup.SwAV',
+        backbone=copy.deepcopy(BACKBONE),
+        neck=dict(
+            type='mmselfsup.SwAVNeck',
+            in_channels=CHANNELS[-1],
+            hid_channels=24,
+            out_channels=16,
+            norm_cfg=dict(type='BN1d'),
+        ),
+        head=dict(type='AccelSwAVHead' if accel else 'mmselfsup.SwAVHead', loss=loss),
+    )
+    if accel:
+        config['neck'].update(
+            type='IntermediateNeck', projector='SwAVNeck', in_channels=CHANNELS
+        )
+    config.update(overrides)
+    return config
+
+
+def multi_views(num_crops, batch=4, seed=0):
+    sizes = [64] * num_crops[0] + [32] * sum(num_crops[1:])
+    return [
+        views(batch=batch, size=size, count=1, seed=100 * seed + i)[0]
+        for i, size in enumerate(sizes)
+    ]
+
+
+def twins(num_crops):
+    accel = build(swav_config(num_crops))
+    upstream = build(swav_config(num_crops, accel=False))
+    upstream.backbone.load_state_dict(accel.backbone.state_dict())
+    upstream.neck.load_state_dict(accel.neck.projectors[-1].state_dict())
+    upstream.head.loss.load_state_dict(accel.head.losses[-1].state_dict())
+    accel.plan = StepPlan(exit_stage=4)
+    return accel, upstream
+
+
+@pytest.mark.parametrize('num_crops', CROPS.values(), ids=CROPS)
+def test_last_exit_without_windows_equals_upstream(num_crops):
+    accel, upstream = twins(num_crops)
+    queues = torch.zeros(2, 2, 16, 16)  # the hook's, one a model
+    optimizers = [sgd(accel), sgd(upstream)]
+    for i in range(20):
+        if i == 8:
+            accel.head.losses[-1].queue, upstream.head.loss.queue = queues
+        ours, theirs = (
+            step(model, optimizer, multi_views(num_crops, seed=i), seed=i)
+            for model, optimizer in zip([accel, upstream], optimizers)
+        )
+        assert torch.equal(ours, theirs), f'loss of step {i}'
+    assert_same_states(accel.backbone, upstream.backbone)
+    assert_same_states(accel.neck.projectors[-1], upstream.neck)
+    assert_same_states(accel.head.losses[-1], upstream.head.loss)
+    assert upstream.head.loss.use_queue
+    assert torch.equal(*queues)
+
+
+def test_one_process_equals_upstream_as_released():
+    import mmselfsup.utils  # noqa: F401
+
+    path = sys.modules['mmselfsup.utils.distributed_sinkhorn'].__file__
+    spec = importlib.util.spec_from_file_location('released_sinkhorn', path)
+    released = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(released)
+    # in double precision: rounding apart, which 20 steps would amplify
+    accel, upstream = (model.double() for model in twins([2]))
+    optimizers = [sgd(accel), sgd(upstream)]
+    for i in range(20):
+        inputs = [view.double() for view in multi_views([2], seed=i)]
+        ours = step(accel, optimizers[0], inputs, seed=i)
+        with mock.patch.object(
+            swav_loss, 'distributed_sinkhorn', released.distributed_sinkhorn
+        ):
+            theirs = step(upstream, optimizers[1], inputs, seed=i)
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('num_crops', CROPS.values(), ids=CROPS)
+def test_each_view_picks_its_own_hardest_window(num_crops):
+    """One window at a time, against codes of whole maps."""
+    layer = dict(CROP, after_stages=(1,), num_candidates=3)
+    model = build(swav_config(num_crops, crop_layer=layer)).double()
+    model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
+    count = 5
+    maps, corners = [], []
+    each = model.crop_layer.each
+
+    def recorded(x, *args):
+        out = each(x, *args)
+        maps.append(x.detach())
+        corners.append(out[1])
+        return out
+
+    inputs = [view.double() for view in multi_views(num_crops, batch=count)]
+    with mock.patch.object(model.crop_layer, 'each', recorded):
+        model.loss(inputs, [])
+
+    projector = copy.deepcopy(model.neck.projectors[0]).eval()
+    prototypes = nn.functional.normalize(
+        model.head.losses[0].prototypes.weight.detach(), dim=1
+    )
+
+    def project(cut):
+        with torch.no_grad():
+            return projector([(cut,)])[0]
+
+    whole = project(maps[0][: 2 * count])
+    codes = [
+        swav_loss.distributed_sinkhorn(z @ prototypes.t(), 3, 1, 0.05)
+        for z in whole.chunk(2)
+    ]
+    generator = model.plan.window_generator()
+    number = 0
+    for x, chosen in zip(maps, corners):
+        map_size = x.shape[-2:]
+        h, w = size = window_size(*map_size, 0.75)
+        drawn = draw_windows(len(x), 3, map_size, size, generator)
+        for i in range(len(x)):
+            view, image = number + i // count, i % count
+            best, hardest = -math.inf, None
+            for top, left in drawn[i].tolist():
+                z = project(x[i : i + 1, :, top : top + h, left : left + w])
+                log_p = nn.functional.log_softmax(z @ prototypes.t() / 0.1, dim=1)[0]
+                loss = -sum(
+                    float(codes[assigned][image] @ log_p)
+                    for assigned in (0, 1)
+                    if assigned != view
+                )
+                if loss > best + 1e-9:
+                    best, hardest = loss, [top, left]
+            assert chosen[i].tolist() == hardest
+        number += len(x) // count
+    assert number == sum(num_crops)
+
+
+@pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
+@pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
+def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision):
+    model = build(swav_config([2, 4], crop_layer=CROP, supervision=supervision))
+    model.plan = StepPlan(exit_stage=exit_stage, measure=True)
+    losses = model.loss(multi_views([2, 4]), [])
+    model.parse_losses(losses)[0].backward()
+    first = 1 if supervision == 'cumulative' else exit_stage
+    for name, p in model.named_parameters():
+        stage = int(name[14]) if name.startswith('backbone.layer') else 1
+        reached = stage <= exit_stage
+        if not name.startswith('backbone'):  # neck.projectors.0, head.losses.0
+            reached = first <= int(name.split('.')[2]) + 1 <= exit_stage
+        assert (p.grad is not None) == reached, name
+    assert float(losses['chance']) == pytest.approx(math.log(20))
+
+
+def test_scoring_changes_no_buffer_and_no_parameter():
+    model = build(swav_config([2], crop_layer=CROP))
+    before = copy.deepcopy(model.state_dict())
+    loss = model.head.losses[0]
+    loss.queue, loss.use_queue = torch.randn(2, 8, 16), True
+    queue = loss.queue.clone()
+    pooled = torch.randn(8, 3, 8)
+    codes = loss.codes(model.project_windows(model.neck, pooled[:, :1], 1)[:, 0])
+    model.score_windows(1, range(2), codes, pooled)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert torch.equal(loss.queue, queue)
+
+
+def test_views_of_one_size_go_together():
+    images = [torch.empty(1, 3, size, size) for size in (64, 64, 32, 32, 32, 48)]
+    assert same_size(images) == [range(2), range(2, 5), range(5, 6)]
+
+
+def test_missing_views_are_refused():
+    with pytest.raises(ValueError, match='gives 2 view.*but 6 are needed'):
+        build(swav_config([2, 4])).loss(views(), [])
