@@ -23,7 +23,7 @@ def seeded_generator(*counters: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One training iteration's random choices (paper, Algorithm 1).
+    """One training iteration's random choices (paper, Algorithm 1 and Section 4.3).
 
     Args:
         exit_stage (int): Stage whose loss is minimised, 1 to the number of stages.
@@ -32,11 +32,18 @@ class StepPlan:
             generator.
         measure (bool): Whether the algorithm also reports similarities, feature
             standard deviation and effective rank. Defaults to False.
+        first_stage (int): First stage that gets a gradient, 1 to ``exit_stage``; the
+            input of a later one is detached. Defaults to 1.
+        blocks (tuple[int], optional): Residual blocks, counted from 0 through the
+            network, whose residual branches get a gradient; through the others it
+            passes along the shortcut alone. None stands for all.
     """
 
     exit_stage: int
     window_seed: tuple[int, ...] | None = None
     measure: bool = False
+    first_stage: int = 1
+    blocks: tuple[int, ...] | None = None
 
     def window_generator(self) -> torch.Generator | None:
         """Return a fresh generator for this iteration's windows."""

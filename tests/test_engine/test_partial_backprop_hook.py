@@ -1,5 +1,7 @@
 """The exit's draw, its hand-over and what the hook refuses."""
 
+import itertools
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -36,8 +38,7 @@ def model():
 
 def test_exits_follow_their_probabilities(model):
     hook = PartialBackpropHook(exit_probs=(0, 1, 1, 6))
-    hook.before_train(runner_with(model))
-    drawn = [hook.draw_exit(update) for update in range(2000)]
+    drawn = [hook.draw(model, 3, update).exit_stage for update in range(2000)]
     for exit_stage, share in enumerate((0, 0.125, 0.125, 0.75), 1):
         # three standard deviations of a binomial share
         tolerance = 3 * (share * (1 - share) / 2000) ** 0.5
@@ -46,8 +47,7 @@ def test_exits_follow_their_probabilities(model):
 
 def test_certain_exit_is_always_drawn(model):
     hook = PartialBackpropHook(exit_probs=(0, 0, 0, 1))
-    hook.before_train(runner_with(model))
-    assert {hook.draw_exit(update) for update in range(50)} == {4}
+    assert {hook.draw(model, 3, u).exit_stage for u in range(50)} == {4}
 
 
 def test_resumed_sequence_continues(model):
@@ -85,6 +85,48 @@ def test_plan_is_taken_back_and_requires_grad_untouched(model):
     assert [p.requires_grad for p in model.parameters()] == before
     hook.after_train(runner)
     assert model.plan is None
+
+
+def test_nearby_blocks_are_runs_that_end_at_the_exit(model):
+    hook = PartialBackpropHook(update_scheme='nearby_block')
+    runs = Counter(
+        (plan.first_stage, plan.exit_stage)
+        for plan in (hook.draw(model, 3, update) for update in range(2000))
+    )
+    expected = {(p.first_stage, p.exit_stage): w for w, p in hook.distribution(model)}
+    assert set(runs) == set(expected)
+    assert sum(expected.values()) == pytest.approx(1)
+    for run, share in expected.items():
+        tolerance = 3.5 * (share * (1 - share) / 2000) ** 0.5
+        assert abs(runs[run] / 2000 - share) <= tolerance, run
+
+
+@pytest.mark.parametrize('number', [1, 3, 4])
+def test_skipping_trains_blocks_that_are_not_adjacent(model, number):
+    hook = PartialBackpropHook(update_scheme='skipping', num_blocks=number)
+    drawn = Counter(hook.draw(model, 3, update).blocks for update in range(4000))
+    possible = {
+        blocks
+        for blocks in itertools.combinations(range(8), number)
+        if all(b - a > 1 for a, b in zip(blocks, blocks[1:]))
+    }
+    assert set(drawn) == possible
+    share = 1 / len(possible)
+    tolerance = 4 * (share * (1 - share) / 4000) ** 0.5
+    assert all(abs(count / 4000 - share) <= tolerance for count in drawn.values())
+    assert hook.draw(model, 3, 0).exit_stage == 4
+
+
+@pytest.mark.parametrize('number', [0, 5])
+def test_too_many_blocks_are_refused(model, number):
+    hook = PartialBackpropHook(update_scheme='skipping', num_blocks=number)
+    with pytest.raises(ValueError, match='cannot be chosen from 8; use 1 to 4'):
+        hook.before_train(runner_with(model))
+
+
+def test_unknown_scheme_is_refused():
+    with pytest.raises(ValueError, match='bp_to_input, skipping, nearby_block'):
+        PartialBackpropHook(update_scheme='all')
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def test_scoring_changes_no_buffer_and_no_random_state():
     modes = [module.training for module in model.modules()]
     random_state = torch.get_rng_state()
 
-    model.score_windows(1, BatchShuffle(torch.arange(4)), *pooled)
+    model.score_windows(1, BatchShuffle.from_permutation(torch.arange(4), 4), *pooled)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
     assert [module.training for module in model.modules()] == modes

@@ -81,7 +81,8 @@ def windows(rank, shuffled):
 
     def drawn(images):
         if not shuffled:
-            images, order = images, BatchShuffle(torch.arange(2 * len(images)))
+            nothing = torch.arange(2 * len(images))
+            order = BatchShuffle.from_permutation(nothing, len(images))
         else:
             images, order = draw(images)
         orders.append(order)
@@ -96,7 +97,7 @@ def windows(rank, shuffled):
     with drawing, mock.patch.object(torch.distributed, 'all_gather', counted):
         model.loss(views(seed=rank), [])
     in_image_order = [(q, orders[0].to_images(k)) for q, k in chosen]
-    return in_image_order, gathered, orders[0]._unshuffle
+    return in_image_order, gathered, orders[0]._slot_of_image
 
 
 def everything(rank, tmp_path):
@@ -129,9 +130,9 @@ def test_exits_and_parameters_are_equal_on_both_ranks(results):
 def test_exits_are_those_one_process_draws(results):
     from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
 
-    hook = PartialBackpropHook()
-    hook._seed = 7
-    assert results[0][2][0] == [hook.draw_exit(update) for update in range(8)]
+    model = build(moco_config())
+    drawn = [PartialBackpropHook().draw(model, 7, update) for update in range(8)]
+    assert results[0][2][0] == [plan.exit_stage for plan in drawn]
 
 
 def test_shuffled_keys_choose_the_windows_that_unshuffled_ones_choose(results):

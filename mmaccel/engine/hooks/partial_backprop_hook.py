@@ -1,8 +1,9 @@
-"""Draws the exit of every optimizer update."""
+"""Draws what every optimizer update trains."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Sequence
 
 import torch
@@ -14,12 +15,14 @@ from mmselfsup.utils import get_model
 
 from ..plan import StepPlan, seeded_generator
 
+SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
+
 
 @HOOKS.register_module()
 class PartialBackpropHook(Hook):
-    """Choose the stage whose loss is back-propagated (paper, Algorithm 1).
+    """Choose what is back-propagated in each update (paper, Algorithm 1, Section 4.3).
 
-    The exit is a function of the seed and the number of the optimizer update, so
+    The choice is a function of the seed and the number of the optimizer update, so
     all ranks agree without talking, a resumed run continues the sequence without
     saved state, and accumulated gradients share one exit. The hook hands a
     :class:`StepPlan` to the model and never touches ``requires_grad``.
@@ -27,12 +30,20 @@ class PartialBackpropHook(Hook):
     Args:
         exit_probs (Sequence[float]): Probability of each exit, >= 0, one a stage;
             scaled to sum 1. Defaults to uniform over four stages, as in the paper.
+        update_scheme (str): ``'bp_to_input'`` trains all stages up to the exit, the
+            paper's method. ``'nearby_block'`` trains a run of stages that ends at the
+            exit and begins at a stage drawn uniformly; the input of its first is
+            detached. ``'skipping'`` takes the last stage's loss and trains residual
+            branches that are not adjacent; through the others the gradient passes
+            along the shortcut alone. Defaults to ``'bp_to_input'``.
+        num_blocks (int, optional): Residual branches that ``'skipping'`` trains, at
+            most half of them. By default a third, rounded.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank. 0 never.
             Defaults to 50.
 
     Raises:
-        ValueError: If the probabilities are negative or sum to zero.
+        ValueError: If an argument is out of its range.
     """
 
     priority = 'NORMAL'
@@ -40,6 +51,8 @@ class PartialBackpropHook(Hook):
     def __init__(
         self,
         exit_probs: Sequence[float] = (0.25, 0.25, 0.25, 0.25),
+        update_scheme: str = 'bp_to_input',
+        num_blocks: int | None = None,
         measure_interval: int = 50,
     ) -> None:
         probs = [float(p) for p in exit_probs]
@@ -53,26 +66,21 @@ class PartialBackpropHook(Hook):
                 f'exit_probs={tuple(exit_probs)} sums to zero: no exit can be drawn; '
                 'give at least one exit a positive probability'
             )
+        if update_scheme not in SCHEMES:
+            raise ValueError(
+                f'update_scheme={update_scheme!r} is unknown; use one of '
+                f'{", ".join(SCHEMES)}'
+            )
         self.exit_probs = tuple(p / sum(probs) for p in probs)
+        self.update_scheme = update_scheme
+        self.num_blocks = num_blocks
         self.measure_interval = measure_interval
         self._seed: int | None = None
 
     def before_train(self, runner) -> None:
         """Refuse what cannot work, naming the remedy, and agree on the seed."""
         model = get_model(runner.model)
-        num_exits = getattr(model, 'num_exits', None)
-        if num_exits is None:
-            raise ValueError(
-                f'PartialBackpropHook needs an Accel model but got '
-                f"{type(model).__name__}; set model.type to 'AccelMoCo' or remove the "
-                'hook from custom_hooks'
-            )
-        if len(self.exit_probs) != num_exits:
-            uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
-            raise ValueError(
-                f'exit_probs has {len(self.exit_probs)} values but the model has '
-                f'{num_exits} exits; give one an exit, such as exit_probs={uniform}'
-            )
+        self.check_model(model)
         unused_allowed = getattr(runner.model, 'find_unused_parameters', True)
         if is_model_wrapper(runner.model) and not unused_allowed:
             raise ValueError(
@@ -80,34 +88,95 @@ class PartialBackpropHook(Hook):
                 'refuses by default; set find_unused_parameters=True in the config'
             )
         # ranks with different exits would mix gradients without any error
-        seed = torch.tensor([runner.seed], device=_device(model))
+        seed = torch.tensor([runner.seed], device=next(model.parameters()).device)
         broadcast(seed, src=0)
         self._seed = int(seed)
 
+    def check_model(self, model: torch.nn.Module) -> None:
+        """Refuse a model that this hook cannot drive.
+
+        Raises:
+            ValueError: Naming the setting to change.
+        """
+        num_exits = getattr(model, 'num_exits', None)
+        if num_exits is None:
+            raise ValueError(
+                f'PartialBackpropHook needs an Accel model but got '
+                f"{type(model).__name__}; set model.type to 'AccelMoCo', 'AccelSimCLR' "
+                "or 'AccelSwAV', or remove the hook from custom_hooks"
+            )
+        if len(self.exit_probs) != num_exits:
+            uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
+            raise ValueError(
+                f'exit_probs has {len(self.exit_probs)} values but the model has '
+                f'{num_exits} exits; give one an exit, such as exit_probs={uniform}'
+            )
+        most = (model.num_blocks + 1) // 2
+        if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
+            raise ValueError(
+                f'num_blocks={self.num_blocks} residual blocks that are not adjacent '
+                f'cannot be chosen from {model.num_blocks}; use 1 to {most}'
+            )
+
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Draw this update's exit and hand the plan to the model."""
-        update = runner.iter // runner.optim_wrapper._accumulative_counts
-        exit_stage = self.draw_exit(update)
+        """Draw this update's plan and hand it to the model."""
+        assert self._seed is not None, 'before_train sets the seed'
         model = get_model(runner.model)
-        model.plan = StepPlan(
-            exit_stage=exit_stage,
+        update = runner.iter // runner.optim_wrapper._accumulative_counts
+        model.plan = replace(
+            self.draw(model, self._seed, update),
             window_seed=(self._seed, runner.iter, get_rank()),
             measure=self.every_n_train_iters(runner, self.measure_interval)
             or runner.iter == 0,
         )
-        runner.message_hub.update_scalar('train/exit', exit_stage)
+        runner.message_hub.update_scalar('train/exit', model.plan.exit_stage)
 
     def after_train(self, runner) -> None:
         """Take the plan back."""
         get_model(runner.model).plan = None
 
-    def draw_exit(self, update: int) -> int:
-        """Exit of the optimizer update number ``update``, counted from 0."""
-        assert self._seed is not None, 'before_train sets the seed'
-        generator = seeded_generator(self._seed, update)
+    def draw(self, model: torch.nn.Module, seed: int, update: int) -> StepPlan:
+        """Plan of the optimizer update number ``update``, counted from 0."""
+        generator = seeded_generator(seed, update)
+        if self.update_scheme == 'skipping':
+            blocks = _not_adjacent(model.num_blocks, self._share(model), generator)
+            return StepPlan(len(self.exit_probs), blocks=blocks)
         probs = torch.tensor(self.exit_probs, dtype=torch.float64)
-        return int(torch.multinomial(probs, 1, generator=generator)) + 1
+        exit_stage = int(torch.multinomial(probs, 1, generator=generator)) + 1
+        if self.update_scheme == 'nearby_block':
+            first = int(torch.randint(exit_stage, (), generator=generator)) + 1
+            return StepPlan(exit_stage, first_stage=first)
+        return StepPlan(exit_stage)
+
+    def distribution(self, model: torch.nn.Module, samples: int = 16) -> list:
+        """All plans with their probabilities; for ``'skipping'`` an equal sample.
+
+        Returns:
+            list[tuple[float, StepPlan]]: Probabilities sum to 1.
+        """
+        if self.update_scheme == 'skipping':
+            plans = [self.draw(model, 0, update) for update in range(samples)]
+            return [(1 / samples, plan) for plan in plans]
+        exits = [(p, e) for e, p in enumerate(self.exit_probs, 1) if p > 0]
+        if self.update_scheme == 'nearby_block':
+            return [
+                (p / e, StepPlan(e, first_stage=first))
+                for p, e in exits
+                for first in range(1, e + 1)
+            ]
+        return [(p, StepPlan(e)) for p, e in exits]
+
+    def _share(self, model: torch.nn.Module) -> int:
+        return self.num_blocks or max(1, round(model.num_blocks / 3))
 
 
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device
+def _not_adjacent(
+    total: int, number: int, generator: torch.Generator
+) -> tuple[int, ...]:
+    """Draw uniformly among the sets of ``number`` blocks without neighbours.
+
+    Sets of m out of n without neighbours are sets of m out of n - m + 1, spread by
+    one place after each element.
+    """
+    spread = torch.randperm(total - number + 1, generator=generator)[:number]
+    return tuple(int(block) + i for i, block in enumerate(spread.sort().values))

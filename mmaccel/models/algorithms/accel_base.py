@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Sequence
+from typing import Callable, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -15,7 +15,7 @@ from mmaccel.evaluation.representation import effective_rank, feature_std
 
 from ..necks import IntermediateNeck
 from ..utils.norms import running_statistics
-from ..utils.stages import stage_channels
+from ..utils.stages import Branch, count_blocks, split_stages, stage_channels
 
 
 class AccelMixin:
@@ -106,10 +106,35 @@ class AccelMixin:
             )
         return StepPlan(exit_stage=self.num_exits)
 
-    def supervised(self, exit_stage: int) -> Sequence[int]:
-        """Stages whose loss is minimised when the exit is ``exit_stage``."""
-        first = 1 if self.supervision == 'cumulative' else exit_stage
-        return range(first, exit_stage + 1)
+    def supervised(self, plan: StepPlan) -> Sequence[int]:
+        """Stages whose loss is minimised in an iteration."""
+        cumulative = self.supervision == 'cumulative'
+        first = plan.first_stage if cumulative else plan.exit_stage
+        return range(first, plan.exit_stage + 1)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of residual blocks of the backbone."""
+        return count_blocks(self.backbone)
+
+    def trained_branch(
+        self, plan: StepPlan, start: Callable[[], Tensor], project: Callable
+    ) -> Branch:
+        """Make a branch through the backbone that a plan trains.
+
+        Args:
+            plan (StepPlan): Says where it stops and what gets a gradient.
+            start (Callable): Gives the images.
+            project (Callable): As of :class:`Branch`.
+        """
+        return Branch(
+            stages=split_stages(self.backbone, plan.blocks),
+            start=start,
+            project=project,
+            stop=plan.exit_stage,
+            heads=self.supervised(plan),
+            grad_from=plan.first_stage,
+        )
 
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) to unit length, as the upstream algorithm does."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Sequence
 
 import torch
+from mmengine.dist import get_world_size
 from mmselfsup.models.algorithms import MoCo
 from mmselfsup.registry import MODELS
 from mmselfsup.structures import SelfSupDataSample
@@ -14,7 +15,7 @@ from mmselfsup.utils import concat_all_gather
 from torch import Tensor, nn
 
 from ..utils.batch_shuffle import BatchShuffle
-from ..utils.feature_queue import FeatureQueue
+from ..utils.feature_queue import FeatureQueue, check_queue_len
 from ..utils.stages import Branch, run_stages, split_stages
 from .accel_base import AccelMixin, check_views
 
@@ -111,56 +112,54 @@ class AccelMoCo(AccelMixin, MoCo):
             Updates the key encoder and the queues. Gathers keys over ranks.
         """
         check_views(inputs, 2)
+        check_queue_len(self.queue_len, get_world_size() * len(inputs[0]))
         plan = self.current_plan()
-        exit_stage = plan.exit_stage
-        supervised = self.supervised(exit_stage)
         full_keys = self.key_forward == 'full'
-        shuffle: list[BatchShuffle] = []
+        key_backbone, key_neck = self.encoder_k.module
+        shuffle: BatchShuffle  # of the key images that are still on their way
 
         @torch.no_grad()
         def key_images() -> Tensor:
+            nonlocal shuffle
             self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
-            images, drawn = BatchShuffle.draw(inputs[1])
-            shuffle.append(drawn)
+            images, shuffle = BatchShuffle.draw(inputs[1])
             return images
 
-        key_backbone, key_neck = self.encoder_k.module
-        query = Branch(
-            stages=split_stages(self.backbone),
-            start=lambda: inputs[0],
-            project=partial(self.project, self.neck),
-            stop=exit_stage,
-            heads=supervised,
+        def project_keys(x: Tensor, stage: int) -> Tensor:
+            return shuffle.to_images(self.project(key_neck, x, stage))
+
+        query = self.trained_branch(
+            plan, lambda: inputs[0], partial(self.project, self.neck)
         )
         key = Branch(
             stages=split_stages(key_backbone),
             start=key_images,
-            project=partial(self.project, key_neck),
-            stop=self.num_exits if full_keys else exit_stage,
-            heads=range(1, self.num_exits + 1) if full_keys else supervised,
-            grad=False,
+            project=project_keys,
+            stop=self.num_exits if full_keys else plan.exit_stage,
+            heads=range(1, self.num_exits + 1) if full_keys else query.heads,
+            grad_from=None,
         )
         generator = plan.window_generator()
 
         def crop(stage: int, going_on: list[Branch]) -> None:
-            if query not in going_on:  # behind the exit there is nothing to score with
-                key.x, _ = self.crop_layer.random(key.x, generator)
-                return
-            pair = self.crop_layer(
-                query.x,
-                key.x,
-                partial(self.score_windows, stage, shuffle[0]),
-                generator,
-                shuffle[0].to_keys,
-            )
-            query.x, key.x = pair.x_q, pair.x_k
+            nonlocal shuffle
+            order = shuffle.to_keys
+            if query in going_on:
+                score = partial(self.score_windows, stage, shuffle)
+                pair = self.crop_layer(query.x, key.x, score, generator, order)
+                query.x = pair.x_q
+            else:  # behind the exit there is no query to score against
+                count = shuffle.num_images
+                pair = self.crop_layer.random(key.x, generator, order, count)
+            key.x = pair.x_k
+            if pair.kept is not None:
+                shuffle = shuffle.subset(pair.kept)
 
         run_stages([query, key], self.crop_after, crop)
 
         losses: dict[str, Tensor] = {}
-        keys = {stage: shuffle[0].to_images(k) for stage, k in key.features.items()}
-        for stage in supervised:
-            q, k = query.features[stage], keys[stage]
+        for stage in query.heads:
+            q, k = query.features[stage], key.features[stage]
             pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
             # the queue changes before the backward pass reads it: hence the clone
             neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features.clone())
@@ -168,7 +167,7 @@ class AccelMoCo(AccelMixin, MoCo):
             losses[f'loss_exit{stage}'] = weight * self.head(pos, neg)
             if plan.measure:
                 losses.update(self.measure(q, pos, neg, stage, self.chance_level))
-        for stage, k in keys.items():
+        for stage, k in key.features.items():
             self.queues[stage - 1].enqueue(concat_all_gather(k))
         return losses
 

@@ -15,7 +15,7 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
-from ..utils.stages import Branch, run_stages, split_stages
+from ..utils.stages import Branch, run_stages
 from .accel_base import AccelMixin, check_views
 
 
@@ -82,13 +82,10 @@ class AccelSimCLR(AccelMixin, SimCLR):
         """
         check_views(inputs, 2)
         plan = self.current_plan()
-        supervised = self.supervised(plan.exit_stage)
-        views = Branch(
-            stages=split_stages(self.backbone),
+        views = self.trained_branch(
+            plan,
             start=lambda: torch.stack(inputs, 1).flatten(0, 1),  # views side by side
             project=partial(self.project, self.neck),
-            stop=plan.exit_stage,
-            heads=supervised,
         )
         generator = plan.window_generator()
 
@@ -100,7 +97,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
         run_stages([views], self.crop_after, crop)
 
         losses: dict[str, Tensor] = {}
-        for stage in supervised:
+        for stage in views.heads:
             z = torch.cat(
                 GatherLayer.apply(views.features[stage])
             )  # (2N, D), all ranks

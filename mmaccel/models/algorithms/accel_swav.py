@@ -13,7 +13,7 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
-from ..utils.stages import Branch, run_stages, split_stages
+from ..utils.stages import Branch, run_stages
 from .accel_base import AccelMixin, check_views
 
 
@@ -53,6 +53,12 @@ class AccelSwAV(AccelMixin, SwAV):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._init_accel(crop_layer, supervision, loss_weights)
+        if self.crop_layer is not None and not hasattr(self.crop_layer, 'each'):
+            raise ValueError(
+                f"AccelSwAV cannot use {type(self.crop_layer).__name__}: an image's "
+                'views go through the network apart; use crop_layer.type='
+                "'HardPairCropLayer'"
+            )
 
     def project(self, neck: IntermediateNeck, x: Tensor, stage: int) -> Tensor:
         """Project a map (N, C, H, W) after a stage; upstream's neck normalises."""
@@ -76,15 +82,12 @@ class AccelSwAV(AccelMixin, SwAV):
         """
         check_views(inputs, sum(self.head.losses[-1].num_crops))
         plan = self.current_plan()
-        supervised = self.supervised(plan.exit_stage)
         groups = same_size(inputs)
         branches = [
-            Branch(
-                stages=split_stages(self.backbone),
+            self.trained_branch(
+                plan,
                 start=partial(torch.cat, inputs[group.start : group.stop]),
                 project=lambda x, stage: x,  # projected together, below
-                stop=plan.exit_stage,
-                heads=supervised,
             )
             for group in groups
         ]
@@ -101,7 +104,7 @@ class AccelSwAV(AccelMixin, SwAV):
         run_stages(branches, self.crop_after, crop)
 
         losses: dict[str, Tensor] = {}
-        for stage in supervised:
+        for stage in branches[0].heads:
             z = self.neck([(branch.features[stage],) for branch in branches], stage)[0]
             weight = self.loss_weights[stage - 1]
             losses[f'loss_exit{stage}'] = weight * self.head(z, stage)

@@ -1,5 +1,6 @@
-"Layers between stages.''"
+"""Layers between stages."""
 
-from .hard_pair_crop import HardPair, HardPairCropLayer
+from .hard_example import HardExampleLayer
+from .hard_pair_crop import HardPairCropLayer, Selection
 
-__all__ = ['HardPair', 'HardPairCropLayer']
+__all__ = ['HardExampleLayer', 'HardPairCropLayer', 'Selection']

@@ -11,17 +11,19 @@ from torch import Tensor, nn
 from .windows import crop_windows, draw_windows, pool_windows, window_size
 
 
-class HardPair(NamedTuple):
-    """Result of :class:`HardPairCropLayer`.
+class Selection(NamedTuple):
+    """What a layer between stages passes on.
 
-    ``x_q, x_k``: (N, C, h, w) windows; ``corners_q, corners_k``: (N, 2) their top and
-    left cells, each in its own map's order.
+    ``x_q, x_k``: maps or windows (n, C, h, w), None where there was no map;
+    ``corners_q, corners_k``: (n, 2) top and left cells of windows, in the order of
+    their maps; ``kept``: (n,) the images that go on, in ascending order, None for all.
     """
 
-    x_q: Tensor
+    x_q: Tensor | None
     x_k: Tensor
-    corners_q: Tensor
-    corners_k: Tensor
+    corners_q: Tensor | None = None
+    corners_k: Tensor | None = None
+    kept: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -39,6 +41,8 @@ class HardPairCropLayer(nn.Module):
             Defaults to 2.
         crop_ratio (float): Window side over map side, in (0, 1]; sides are rounded
             up. Defaults to 0.75, as in the paper.
+        select (str): ``'hard'`` passes on the largest loss, ``'easy'`` the smallest,
+            ``'random'`` any (paper, Table 5). Defaults to ``'hard'``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -53,6 +57,7 @@ class HardPairCropLayer(nn.Module):
         after_stages: Sequence[int] = (1, 2),
         num_candidates: int = 2,
         crop_ratio: float = 0.75,
+        select: str = 'hard',
     ) -> None:
         super().__init__()
         window_size(1, 1, crop_ratio)  # refuses a ratio out of range
@@ -60,6 +65,10 @@ class HardPairCropLayer(nn.Module):
             raise ValueError(
                 f'num_candidates={num_candidates} leaves no window; use 1 or more '
                 '(the paper uses 2)'
+            )
+        if select not in ('hard', 'easy', 'random'):
+            raise ValueError(
+                f"select={select!r} is unknown; use 'hard', 'easy' or 'random'"
             )
         if any(stage < 1 for stage in after_stages):
             raise ValueError(
@@ -69,6 +78,7 @@ class HardPairCropLayer(nn.Module):
         self.after_stages = tuple(after_stages)
         self.num_candidates = num_candidates
         self.crop_ratio = crop_ratio
+        self.select = select
 
     def forward(
         self,
@@ -77,7 +87,7 @@ class HardPairCropLayer(nn.Module):
         score: Callable[[Tensor, Tensor], Tensor],
         generator: torch.Generator | None = None,
         to_key_order: Callable[[Tensor], Tensor] | None = None,
-    ) -> HardPair:
+    ) -> Selection:
         """Choose and crop.
 
         Args:
@@ -92,7 +102,7 @@ class HardPairCropLayer(nn.Module):
                 of ``x_k``, where the two differ (shuffle-BN). Defaults to none.
 
         Returns:
-            HardPair: Windows and their places.
+            Selection: Windows and their places.
         """
         size = self._size(x_q)
         corners_q = self._draw(x_q, size, generator)
@@ -108,14 +118,14 @@ class HardPairCropLayer(nn.Module):
                     pool_windows(x_q, corners_q, size),
                     pool_windows(x_k, corners_k, size),
                 )
-            hardest = pair_loss.flatten(1).argmax(dim=1)
-            p = torch.div(hardest, self.num_candidates, rounding_mode='floor')
-            q = hardest % self.num_candidates
+            chosen = self._choose(pair_loss.flatten(1))
+            p = torch.div(chosen, self.num_candidates, rounding_mode='floor')
+            q = chosen % self.num_candidates
             if to_key_order is not None:
                 q = to_key_order(q)
 
         chosen_q, chosen_k = _take(corners_q, p), _take(corners_k, q)
-        return HardPair(
+        return Selection(
             crop_windows(x_q, chosen_q, size),
             crop_windows(x_k, chosen_k, size),
             chosen_q,
@@ -144,34 +154,41 @@ class HardPairCropLayer(nn.Module):
         size = self._size(x)
         corners = self._draw(x, size, generator)
         if self._nothing_to_choose(x, size):
-            hardest = corners.new_zeros(len(x))
+            index = corners.new_zeros(len(x))
         else:
             with torch.no_grad():
-                hardest = score(pool_windows(x, corners, size)).argmax(dim=1)
-        chosen = _take(corners, hardest)
+                index = self._choose(score(pool_windows(x, corners, size)))
+        chosen = _take(corners, index)
         return crop_windows(x, chosen, size), chosen
 
     def random(
-        self, x: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        num_images: int | None = None,
+    ) -> Selection:
         """Crop one random window a map, where there is no partner to score against.
 
         Args:
             x (Tensor): Maps (N, C, H, W).
             generator (torch.Generator, optional): As in :meth:`forward`.
-
-        Returns:
-            tuple[Tensor, Tensor]: Windows (N, C, h, w) and their corners (N, 2).
+            to_key_order (Callable, optional): Not needed here.
+            num_images (int, optional): Not needed here.
         """
         size = self._size(x)
         corners = self._draw(x, size, generator)[:, 0]
-        return crop_windows(x, corners, size), corners
+        return Selection(None, crop_windows(x, corners, size), corners_k=corners)
 
     def _size(self, x: Tensor) -> tuple[int, int]:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
 
     def _nothing_to_choose(self, x: Tensor, size: tuple[int, int]) -> bool:
-        return self.num_candidates == 1 or size == tuple(x.shape[-2:])
+        scored = self.select != 'random' and self.num_candidates > 1
+        return not scored or size == tuple(x.shape[-2:])
+
+    def _choose(self, losses: Tensor) -> Tensor:
+        return losses.argmax(1) if self.select == 'hard' else losses.argmin(1)
 
     def _draw(
         self, x: Tensor, size: tuple[int, int], generator: torch.Generator | None
@@ -185,7 +202,7 @@ class HardPairCropLayer(nn.Module):
         """Return the arguments, for ``print(model)``."""
         return (
             f'after_stages={self.after_stages}, num_candidates={self.num_candidates}, '
-            f'crop_ratio={self.crop_ratio}'
+            f'crop_ratio={self.crop_ratio}, select={self.select!r}'
         )
 
 

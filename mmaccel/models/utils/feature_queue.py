@@ -16,7 +16,7 @@ class FeatureQueue(nn.Module):
 
     Args:
         feat_dim (int): Length D of a vector.
-        queue_len (int): Number K of vectors, a multiple of every batch enqueued.
+        queue_len (int): Number K of vectors.
 
     Shape:
         - ``features``: (D, K), as upstream's ``MoCo.queue``.
@@ -39,18 +39,23 @@ class FeatureQueue(nn.Module):
         """Replace the oldest vectors.
 
         Args:
-            vectors (Tensor): (B, D), the same on every rank.
-
-        Raises:
-            ValueError: If the queue length is not a multiple of B.
+            vectors (Tensor): (B, D), B <= K, the same on every rank.
         """
-        batch, length = vectors.size(0), len(self)
-        if length % batch:
-            works = max(length // batch, 1) * batch
-            raise ValueError(
-                f'queue_len={length} is not a multiple of the total batch of {batch}; '
-                f'set model.queue_len={works}'
-            )
-        slots = self.pointer + torch.arange(batch, device=self.pointer.device)
+        slots = self.pointer + torch.arange(len(vectors), device=self.pointer.device)
+        slots %= len(self)
         self.features.index_copy_(1, slots, vectors.t().to(self.features.dtype))
-        self.pointer.add_(batch).remainder_(length)
+        self.pointer.add_(len(vectors)).remainder_(len(self))
+
+
+def check_queue_len(queue_len: int, total_batch: int) -> None:
+    """Refuse a queue that whole batches do not fill, as upstream does.
+
+    Raises:
+        ValueError: Naming a length that works.
+    """
+    if queue_len % total_batch:
+        works = max(queue_len // total_batch, 1) * total_batch
+        raise ValueError(
+            f'queue_len={queue_len} is not a multiple of the total batch of '
+            f'{total_batch}; set model.queue_len={works}'
+        )

@@ -29,7 +29,9 @@ def stage_names(backbone: nn.Module) -> list[str]:
     return names
 
 
-def split_stages(backbone: nn.Module) -> list[Stage]:
+def split_stages(
+    backbone: nn.Module, blocks: Collection[int] | None = None
+) -> list[Stage]:
     """Cut a backbone into its stages, the stem being part of the first.
 
     The first stage is upstream's own ``forward`` run on a shallow view of the
@@ -41,22 +43,77 @@ def split_stages(backbone: nn.Module) -> list[Stage]:
     Args:
         backbone (nn.Module): Any class with a stem and ``layer1`` ... ``layerN``
             whose forward returns its last map (or a tuple that ends with it).
+        blocks (Collection[int], optional): Residual blocks, counted from 0 through the
+            network, that get a gradient; the residual branches of the others are
+            computed without one. Defaults to all.
 
     Returns:
         list[Callable]: N functions from a map (N, C, H, W) to the next.
     """
     names = stage_names(backbone)
-    first = copy.copy(backbone)
-    first._modules = {
-        **backbone._modules,
-        **{name: nn.Identity() for name in names[1:]},
-    }
+    stages = [getattr(backbone, name) for name in names]
+    if blocks is not None:
+        first_block = 0
+        for i, stage in enumerate(stages):
+            stages[i] = _train_only(stage, blocks, first_block)
+            first_block += len(stage)
+    first = view_with(
+        backbone, {names[0]: stages[0], **{name: nn.Identity() for name in names[1:]}}
+    )
 
     def stem_and_first(x: Tensor) -> Tensor:
         out = first(x)
         return out[-1] if isinstance(out, (tuple, list)) else out
 
-    return [stem_and_first, *(getattr(backbone, name) for name in names[1:])]
+    return [stem_and_first, *stages[1:]]
+
+
+def view_with(module: nn.Module, children: dict[str, nn.Module]) -> nn.Module:
+    """Shallow copy of a module in which some children are others.
+
+    Parameters, buffers and all other children are shared; the module is not changed.
+    """
+    view = copy.copy(module)
+    view._modules = {**module._modules, **children}
+    return view
+
+
+class _WithoutGradient(nn.Module):
+    """A module's forward pass, unrecorded."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._modules['module'] = module
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self._modules['module'](x)
+
+
+def _train_only(
+    stage: nn.Module, blocks: Collection[int], first_block: int
+) -> nn.Module:
+    """View of a stage in which only some blocks' residual branches get a gradient."""
+    children = {
+        name: block if first_block + i in blocks else _shortcut_only(block)
+        for i, (name, block) in enumerate(stage.named_children())
+    }
+    return view_with(stage, children)
+
+
+def _shortcut_only(block: nn.Module) -> nn.Module:
+    """View of a residual block whose gradient passes along the shortcut alone."""
+    residual = {
+        name: _WithoutGradient(child)
+        for name, child in block.named_children()
+        if name != 'downsample' and next(child.parameters(), None) is not None
+    }
+    return view_with(block, residual)
+
+
+def count_blocks(backbone: nn.Module) -> int:
+    """Number of residual blocks of a backbone."""
+    return sum(len(getattr(backbone, name)) for name in stage_names(backbone))
 
 
 def stage_channels(backbone: nn.Module) -> list[int]:
@@ -88,7 +145,8 @@ class Branch:
             number, to L2-normalised vectors (N, D).
         stop (int): Last stage to run. Nothing behind it is computed.
         heads (Collection[int]): Stages after which ``project`` is applied.
-        grad (bool): Whether autograd records the branch. Defaults to True.
+        grad_from (int, optional): First stage that autograd records; None records
+            nothing. Defaults to 1.
 
     Attributes:
         x (Tensor): The latest map; a crop may replace it.
@@ -101,20 +159,24 @@ class Branch:
     project: Callable[[Tensor, int], Tensor]
     stop: int
     heads: Collection[int]
-    grad: bool = True
+    grad_from: int | None = 1
     at: int = 0
     features: dict[int, Tensor] = field(default_factory=dict)
 
     def advance(self, stage: int) -> None:
         """Run up to ``stage`` or the branch's own stop, whichever comes first."""
-        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            if self.at == 0:
-                self.x = self.start()
-            while self.at < min(stage, self.stop):
+        while self.at < min(stage, self.stop):
+            with torch.set_grad_enabled(self._records(self.at + 1)):
+                if self.at == 0:
+                    self.x = self.start()
                 self.x = self.stages[self.at](self.x)
                 self.at += 1
                 if self.at in self.heads:
                     self.features[self.at] = self.project(self.x, self.at)
+
+    def _records(self, stage: int) -> bool:
+        recorded = self.grad_from is not None and stage >= self.grad_from
+        return recorded and torch.is_grad_enabled()
 
 
 def run_stages(

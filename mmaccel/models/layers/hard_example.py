@@ -1,0 +1,108 @@
+"""Hard examples: pass on only the images whose loss is largest."""
+
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+import torch
+from mmselfsup.registry import MODELS
+from torch import Tensor, nn
+
+from .hard_pair_crop import Selection
+
+
+@MODELS.register_module()
+class HardExampleLayer(nn.Module):
+    """Keep the hardest share of the mini-batch, at full map size.
+
+    The paper compares hard-pair selection with "selecting hard examples in each
+    mini-batch" at the same cost (Section 4.3, Table 5). It takes the place of
+    :class:`HardPairCropLayer`; a whole map is its only candidate.
+
+    Args:
+        after_stages (Sequence[int]): Stages, counted from 1, after which images are
+            dropped. Defaults to (1, 2).
+        keep (float): Share of the images that goes on, in (0, 1]; the number is
+            rounded, at least 1. Defaults to 0.5625, the area of a window of ratio 0.75.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Note:
+        Each rank keeps the same number of its own images. Scoring runs without
+        gradients and changes no buffer.
+    """
+
+    def __init__(self, after_stages: Sequence[int] = (1, 2), keep: float = 0.5625):
+        super().__init__()
+        if not 0 < keep <= 1:
+            raise ValueError(
+                f'keep={keep} is outside (0, 1]; use keep=0.5625 for the cost of '
+                'windows of ratio 0.75'
+            )
+        self.after_stages = tuple(after_stages)
+        self.keep = keep
+
+    def forward(
+        self,
+        x_q: Tensor,
+        x_k: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        generator: torch.Generator | None = None,
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+    ) -> Selection:
+        """Drop all but the hardest images.
+
+        Args:
+            x_q (Tensor): Query maps (N, C, H, W).
+            x_k (Tensor): Key maps (R, C, H, W), in the key encoder's order.
+            score (Callable): From pooled maps (N, 1, C) and (R, 1, C) to losses
+                (N, 1, 1) in image order.
+            generator (torch.Generator, optional): Not needed here.
+            to_key_order (Callable, optional): Brings rows from image order to that
+                of ``x_k``, where the two differ (shuffle-BN).
+        """
+        with torch.no_grad():
+            losses = score(*(x.mean(dim=(2, 3)).unsqueeze(1) for x in (x_q, x_k)))
+        hardest = losses.flatten().argsort(descending=True, stable=True)
+        kept = hardest[: self._number(len(x_q))].sort().values
+        rows = _key_rows(kept, len(x_q), to_key_order)
+        return Selection(x_q[kept], x_k[rows], kept=kept)
+
+    def random(
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        num_images: int | None = None,
+    ) -> Selection:
+        """Keep as many random images, where there is no partner to score against.
+
+        Args:
+            x (Tensor): Key maps (R, C, H, W).
+            generator (torch.Generator, optional): On the CPU.
+            to_key_order (Callable, optional): As in :meth:`forward`.
+            num_images (int, optional): This rank's images N. Defaults to R, the keys.
+        """
+        count = len(x) if num_images is None else num_images
+        order = torch.randperm(count, generator=generator).to(x.device)
+        kept = order[: self._number(count)].sort().values
+        return Selection(None, x[_key_rows(kept, count, to_key_order)], kept=kept)
+
+    def _number(self, count: int) -> int:
+        return max(1, round(self.keep * count))
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print(model)``."""
+        return f'after_stages={self.after_stages}, keep={self.keep}'
+
+
+def _key_rows(
+    kept: Tensor, count: int, to_key_order: Callable[[Tensor], Tensor] | None
+) -> Tensor:
+    """Rows of the keys that belong to the images kept."""
+    if to_key_order is None:
+        return kept
+    stays = torch.zeros(count, dtype=torch.uint8, device=kept.device)
+    stays[kept] = 1
+    return to_key_order(stays).nonzero().flatten()
