@@ -10,6 +10,8 @@ from typing import Sequence
 
 import torch
 
+from mmaccel.engine.plan import StepPlan
+
 from .step import StepRunner
 
 
@@ -24,7 +26,7 @@ class Spread(dict):
         )
 
 
-def cost_of_step(runner: StepRunner, exit_stage: int | None = None) -> dict:
+def cost_of_step(runner: StepRunner, plan: StepPlan | None = None) -> dict:
     """Count one step's multiply-accumulate operations and activation memory.
 
     The step is run under torch's own FLOP counter, so what is counted is what runs:
@@ -34,7 +36,7 @@ def cost_of_step(runner: StepRunner, exit_stage: int | None = None) -> dict:
 
     Args:
         runner (StepRunner): Its model is run once, without an optimizer step.
-        exit_stage (int, optional): Exit of the step. None for upstream models.
+        plan (StepPlan, optional): What the step does. None for upstream models.
 
     Returns:
         dict: ``forward`` and ``backward`` in MACs an image, ``activation_mb``: MiB
@@ -51,7 +53,7 @@ def cost_of_step(runner: StepRunner, exit_stage: int | None = None) -> dict:
             f'{torch.__version__}; use the environment of constraints.txt'
         ) from error
 
-    runner.plan(exit_stage)
+    runner.use(plan)
     kept = _SavedForBackward(runner.model)
     forward, backward = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with forward, torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
@@ -87,12 +89,14 @@ class _SavedForBackward:
 
 
 def time_steps(
-    variants: Sequence[tuple[str, StepRunner, int | None]], rounds: int, warmup: int
+    variants: Sequence[tuple[str, StepRunner, StepPlan | None]],
+    rounds: int,
+    warmup: int,
 ) -> dict[str, list[float]]:
     """Time variants of a step in turn, so that all see the same state of the machine.
 
     Args:
-        variants (Sequence[tuple]): Name, runner and exit of each.
+        variants (Sequence[tuple]): Name, runner and plan of each.
         rounds (int): Timed rounds; each runs every variant once.
         warmup (int): Rounds before, not timed.
 
@@ -101,21 +105,21 @@ def time_steps(
     """
     times: dict[str, list[float]] = {name: [] for name, _, _ in variants}
     for i in range(warmup + rounds):
-        for name, runner, exit_stage in variants:
+        for name, runner, plan in variants:
             runner.synchronize()
             start = time.perf_counter()
-            runner.step(exit_stage)
+            runner.step(plan)
             if i >= warmup:
                 times[name].append(1000 * (time.perf_counter() - start))
     return times
 
 
-def peak_memory_mb(runner: StepRunner, exit_stage: int | None) -> float | None:
+def peak_memory_mb(runner: StepRunner, plan: StepPlan | None) -> float | None:
     """Peak MiB that a CUDA device holds during a step; None on other devices."""
     if runner.device.type != 'cuda':
         return None
     torch.cuda.reset_peak_memory_stats(runner.device)
-    runner.step(exit_stage)
+    runner.step(plan)
     return round(torch.cuda.max_memory_allocated(runner.device) / 2**20, 1)
 
 

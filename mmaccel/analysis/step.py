@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmselfsup.registry import MODELS
+from mmselfsup.registry import HOOKS, MODELS
 
 from mmaccel.engine.plan import StepPlan
 
@@ -50,6 +51,13 @@ def _crop_size(pipeline: list[dict]) -> tuple[int, int] | None:
     return None
 
 
+class Variant(NamedTuple):
+    """What an update may do and how often it does."""
+
+    probability: float
+    plan: StepPlan | None
+
+
 class StepRunner:
     """Runs one training step of a config on synthetic images, exit by exit.
 
@@ -65,8 +73,9 @@ class StepRunner:
             CPU. Defaults to False.
 
     Attributes:
-        exits (dict[int, float]): Probability of each exit that is ever drawn; empty
-            for an upstream model.
+        variants (dict[str, Variant]): What an update may do, with its probability: by
+            exit for ``bp_to_input``, ``first-last`` for ``nearby_block``, a sample of
+            draws for ``skipping``; one without a plan for an upstream model.
     """
 
     def __init__(
@@ -82,7 +91,7 @@ class StepRunner:
         self.batch_size = batch_size
         model = MODELS.build(copy.deepcopy(cfg.model))
         self.model = revert_sync_batchnorm(model).to(self.device).train()
-        self.exits = _exit_probs(cfg) if hasattr(model, 'num_exits') else {}
+        self.variants = _variants(cfg, self.model)
 
         wrapper = copy.deepcopy(cfg.optim_wrapper)
         self._autocast: Any = contextlib.nullcontext
@@ -99,10 +108,10 @@ class StepRunner:
         ]
         self._steps = 0
 
-    def plan(self, exit_stage: int | None) -> None:
-        """Set the exit of the next step; None leaves an upstream model alone."""
-        if exit_stage is not None:
-            self.model.plan = StepPlan(exit_stage, window_seed=(0, self._steps))
+    def use(self, plan: StepPlan | None) -> None:
+        """Set the plan of the next step; None leaves the model alone."""
+        if plan is not None:
+            self.model.plan = replace(plan, window_seed=(0, self._steps))
         self._steps += 1
 
     def data(self) -> dict:
@@ -116,9 +125,9 @@ class StepRunner:
             losses = self.model(*data, mode='loss')
         return self.model.parse_losses(losses)[0]
 
-    def step(self, exit_stage: int | None = None) -> None:
+    def step(self, plan: StepPlan | None = None) -> None:
         """Run one whole training step and wait for the device."""
-        self.plan(exit_stage)
+        self.use(plan)
         with self._autocast():
             self.model.train_step(self.data(), self.optim_wrapper)
         self.synchronize()
@@ -137,9 +146,24 @@ def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
     return [(channels, size, size) for channels, _, _ in shapes]
 
 
-def _exit_probs(cfg: Config) -> dict[int, float]:
-    for hook in cfg.get('custom_hooks', ()):
-        if hook['type'].split('.')[-1] == 'PartialBackpropHook':
-            probs = hook.get('exit_probs', (0.25,) * 4)
-            return {e: p / sum(probs) for e, p in enumerate(probs, 1) if p > 0}
-    return {len(cfg.model.neck.in_channels): 1.0}
+def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
+    if not hasattr(model, 'num_exits'):
+        return {'step': Variant(1.0, None)}
+    hooks = [
+        {**hook}
+        for hook in cfg.get('custom_hooks', ())
+        if hook['type'].split('.')[-1] == 'PartialBackpropHook'
+    ]
+    if not hooks:
+        return {str(model.num_exits): Variant(1.0, StepPlan(model.num_exits))}
+    hook = HOOKS.build(hooks[0])
+    hook.check_model(model)
+    named = {}
+    for number, (probability, plan) in enumerate(hook.distribution(model), 1):
+        name = str(plan.exit_stage)
+        if hook.update_scheme == 'nearby_block':
+            name = f'{plan.first_stage}-{plan.exit_stage}'
+        elif hook.update_scheme == 'skipping':
+            name = f'draw {number}'
+        named[name] = Variant(probability, plan)
+    return named

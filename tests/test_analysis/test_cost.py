@@ -6,6 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmaccel.analysis import StepRunner, cost_of_step, input_shapes
+from mmaccel.engine.plan import StepPlan
 from tests.builders import BACKBONE, CROP, moco_config
 
 PIPELINE = [
@@ -69,7 +70,7 @@ def test_every_exit_agrees_with_the_sum_over_layers(exit_stage, key_forward):
         extra.append(n * m * dim * queue_len + n * m * m * dim)  # negatives, pairs
 
     model.crop_layer.register_forward_hook(scored)
-    cost = cost_of_step(runner, exit_stage)
+    cost = cost_of_step(runner, StepPlan(exit_stage))
     logits = n * dim * queue_len + n * dim
     assert cost['forward'] * n == query.forward + key.forward + sum(extra) + logits
     # towards q: one product with the queue and one with the key
@@ -79,7 +80,7 @@ def test_every_exit_agrees_with_the_sum_over_layers(exit_stage, key_forward):
 
 def test_upstream_model_has_one_cost():
     runner = StepRunner(config(accel=False), batch_size=4)
-    assert runner.exits == {}
+    assert list(runner.variants.values()) == [(1.0, None)]
     layers = LayerMacs(nn.ModuleList([runner.model.backbone, runner.model.neck]))
     keys = LayerMacs(runner.model.encoder_k, trained=False)
     cost = cost_of_step(runner)
@@ -102,8 +103,8 @@ def test_resnet50_forward_matches_the_published_count():
 def test_activations_kept_grow_with_the_exit_and_shrink_with_windows():
     plain = StepRunner(config(), batch_size=4)
     windows = StepRunner(config(crop_layer=CROP), batch_size=4)
-    whole = [cost_of_step(plain, e)['activation_mb'] for e in (1, 2, 3, 4)]
-    cut = [cost_of_step(windows, e)['activation_mb'] for e in (1, 2, 3, 4)]
+    whole = [cost_of_step(plain, StepPlan(e))['activation_mb'] for e in (1, 2, 3, 4)]
+    cut = [cost_of_step(windows, StepPlan(e))['activation_mb'] for e in (1, 2, 3, 4)]
     assert whole == sorted(whole)
     assert cut[0] == whole[0]
     assert all(a < b for a, b in zip(cut[1:], whole[1:]))
@@ -111,7 +112,27 @@ def test_activations_kept_grow_with_the_exit_and_shrink_with_windows():
 
 def test_exits_that_are_never_drawn_are_left_out():
     runner = StepRunner(config(probs=(0, 1, 0, 3)), batch_size=4)
-    assert runner.exits == {2: 0.25, 4: 0.75}
+    assert runner.variants == {'2': (0.25, StepPlan(2)), '4': (0.75, StepPlan(4))}
+
+
+@pytest.mark.parametrize(
+    ('scheme', 'names'),
+    [
+        ('nearby_block', {f'{a}-{b}' for b in range(1, 5) for a in range(1, b + 1)}),
+        ('skipping', {f'draw {i}' for i in range(1, 17)}),
+    ],
+)
+def test_variants_of_other_schemes_cost_less_backward(scheme, names):
+    cfg = config()
+    cfg.custom_hooks[0].update_scheme = scheme
+    runner = StepRunner(cfg, batch_size=4)
+    assert set(runner.variants) == names
+    assert sum(v.probability for v in runner.variants.values()) == pytest.approx(1)
+    whole = cost_of_step(runner, StepPlan(4))
+    for variant in list(runner.variants.values())[-2:]:
+        cost = cost_of_step(runner, variant.plan)
+        assert cost['forward'] == whole['forward']
+        assert cost['backward'] < whole['backward']
 
 
 def test_view_sizes_come_from_the_pipeline():
@@ -135,5 +156,5 @@ def test_view_sizes_come_from_the_pipeline():
 def test_a_measured_step_trains_the_model():
     runner = StepRunner(config(backbone=BACKBONE), batch_size=4, size=32)
     before = runner.model.backbone.conv1.weight.detach().clone()
-    runner.step(2)
+    runner.step(StepPlan(2))
     assert not torch.equal(before, runner.model.backbone.conv1.weight)

@@ -85,17 +85,17 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config, args.cfg_options)
     runner = StepRunner(cfg, **options)
     baseline = args.baseline or cfg.get('baseline')
-    variants = [(str(e), runner, e) for e in runner.exits] or [('1', runner, None)]
-    probs = runner.exits or {1: 1.0}
+    probs = {name: variant.probability for name, variant in runner.variants.items()}
+    variants = [(name, runner, v.plan) for name, v in runner.variants.items()]
     if baseline:
         base = StepRunner(load_config(baseline), **options)
         variants.insert(0, ('baseline', base, None))
 
     times = time_steps(variants, args.iters, args.warmup)
     expected = [
-        sum(p * times[str(e)][i] for e, p in probs.items()) for i in range(args.iters)
+        sum(p * times[name][i] for name, p in probs.items()) for i in range(args.iters)
     ]
-    memory = {name: peak_memory_mb(r, e) for name, r, e in variants}
+    memory = {name: peak_memory_mb(r, plan) for name, r, plan in variants}
     report = dict(
         device=device_name(args.device),
         torch=torch.__version__,
@@ -107,9 +107,9 @@ def main(argv: list[str] | None = None) -> None:
         views=[list(image.shape[1:]) for image in runner.images],
         amp=args.amp,
         n=args.iters,
-        exit_probs={str(e): p for e, p in probs.items()},
+        exit_probs=probs,
         step_ms={
-            **{str(e): Spread(times[str(e)]) for e in probs},
+            **{name: Spread(times[name]) for name in probs},
             'expected': Spread(expected),
         },
         baseline_step_ms=None,
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
 
     print(f'{report["device"]}, torch {torch.__version__}, batch {args.batch_size}')
     print(f'{"":12}{"median":>10}{"min":>10}{"max":>10}   ms, n={args.iters}')
-    rows = {f'exit {e}': report['step_ms'][str(e)] for e in probs}
+    rows = {_title(name): report['step_ms'][name] for name in probs}
     rows['expected'] = report['step_ms']['expected']
     if baseline:
         rows['baseline'] = report['baseline_step_ms']
@@ -138,6 +138,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.json:
         with open(args.json, 'w') as file:
             json.dump(report, file, indent=2)
+
+
+def _title(name: str) -> str:
+    return f'exit {name}' if name.isdigit() else name
 
 
 if __name__ == '__main__':

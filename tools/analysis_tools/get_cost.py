@@ -37,13 +37,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def measure(config: str, size: int | None, options: dict | None) -> tuple[dict, dict]:
-    """Return each exit's cost and the probabilities; exit 0 stands for upstream."""
+def measure(config: str, size: int | None, options: dict | None) -> dict[str, dict]:
+    """Return the cost and the probability of everything an update may do."""
     # two images are the fewest that batch norms of vectors accept
     runner = StepRunner(load_config(config, options), batch_size=2, size=size)
-    if not runner.exits:
-        return {0: cost_of_step(runner)}, {0: 1.0}
-    return {e: cost_of_step(runner, e) for e in runner.exits}, runner.exits
+    return {
+        name: dict(cost_of_step(runner, plan), probability=probability)
+        for name, (probability, plan) in runner.variants.items()
+    }
 
 
 def total(cost: dict) -> int:
@@ -54,9 +55,9 @@ def total(cost: dict) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Count, print and save."""
     args = parse_args(argv)
-    costs, probs = measure(args.config, args.size, args.cfg_options)
+    costs = measure(args.config, args.size, args.cfg_options)
     baseline = args.baseline or load_config(args.config).get('baseline')
-    expected = sum(probs[e] * total(cost) for e, cost in costs.items())
+    expected = sum(cost['probability'] * total(cost) for cost in costs.values())
     report = dict(
         device='cpu',
         torch=torch.__version__,
@@ -64,34 +65,30 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=2,
         n=1,
         unit='MACs an image',
-        exit_probs={str(e): p for e, p in probs.items()},
+        exit_probs={name: cost['probability'] for name, cost in costs.items()},
         macs={
-            str(e): {key: cost[key] for key in ('forward', 'backward')}
-            for e, cost in costs.items()
+            name: {key: cost[key] for key in ('forward', 'backward')}
+            for name, cost in costs.items()
         },
-        activation_mb={str(e): cost['activation_mb'] for e, cost in costs.items()},
+        activation_mb={name: cost['activation_mb'] for name, cost in costs.items()},
         expected_macs=round(expected),
         baseline=baseline,
         baseline_macs=None,
         ratio=None,
     )
-    rows = [
-        (f'exit {e}' if e else 'step', f'{probs[e]:.2f}', cost)
-        for e, cost in costs.items()
-    ]
     if baseline:
-        base, _ = measure(baseline, args.size, None)
-        cost = base[max(base)]
-        rows.append(('baseline', '', cost))
+        (cost,) = measure(baseline, args.size, None).values()
+        costs['baseline'] = cost
         report.update(baseline_macs=total(cost), ratio=round(expected / total(cost), 4))
 
     print(
         f'{"":10}{"prob":>6}{"forward":>10}{"backward":>10}{"total":>10}{"memory":>10}'
     )
     print(f'{"":16}' + f'{"GMACs":>10}' * 3 + f'{"MiB":>10}' + '   an image')
-    for name, prob, cost in rows:
+    for name, cost in costs.items():
         print(
-            f'{name:10}{prob:>6}{cost["forward"] / 1e9:10.3f}'
+            f'{"exit " + name if name.isdigit() else name:10}'
+            f'{cost["probability"]:6.2f}{cost["forward"] / 1e9:10.3f}'
             f'{cost["backward"] / 1e9:10.3f}{total(cost) / 1e9:10.3f}'
             f'{cost["activation_mb"]:10.1f}'
         )
