@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import platform
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -20,7 +21,8 @@ from mmaccel import _startup
 from mmaccel.compat import mend_report
 from mmaccel.version import __version__
 
-PIP = 'python -m pip'
+# by its path: `python` may be another interpreter than the one examined
+PIP = f'{shlex.quote(sys.executable)} -m pip'
 
 #: Python versions with a pinned set: constraints.txt, constraints-era.txt.
 PYTHON = '>=3.10,<3.13'
@@ -99,6 +101,8 @@ class Finding:
     required: bool
     problem: str | None = None
     remedy: str | None = None
+    import_error: str | None = None
+    waits_for: str | None = None
 
 
 def examine(package: Package) -> Finding:
@@ -132,7 +136,7 @@ def examine(package: Package) -> Finding:
                 finding.remedy = f'{PIP} uninstall -y mmcv && {package.install}'
             return finding
 
-    error = _import_error(package.module)
+    error = finding.import_error = _import_error(package.module)
     if error and not installed:
         finding.problem = 'not installed'
         finding.remedy = package.install
@@ -218,11 +222,12 @@ def diagnose() -> dict[str, Any]:
         ``notes`` (each ``{what, remedy}``).
     """
     findings = [examine_python(), *(examine(package) for package in PACKAGES)]
+    _blame_the_first(findings)
     ops = compiled_ops()
     problems: list[dict[str, Any]] = []
     notes: list[dict[str, Any]] = []
     for finding in findings:
-        if finding.problem:
+        if finding.problem and not finding.waits_for:
             entry = {
                 'what': f'{finding.name}: {finding.problem}',
                 'remedy': finding.remedy,
@@ -251,14 +256,27 @@ def diagnose() -> dict[str, Any]:
     }
 
 
+def _blame_the_first(findings: list[Finding]) -> None:
+    """Where one package's error stops others from being imported, say so instead."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        if finding.import_error and finding.version:
+            cause = first.setdefault(finding.import_error, finding)
+            if cause is not finding:
+                finding.waits_for = cause.name
+                finding.problem = f'cannot be imported before {cause.name} can'
+                finding.remedy = cause.remedy
+
+
 def print_report(report: dict[str, Any]) -> None:
     """Print what :func:`diagnose` found, for people."""
     print(f'mmaccel {report["mmaccel"]}\n')
-    print(f'{"package":<16}{"found":<28}{"supported":<18}')
+    width = 2 + max(len(found['version'] or '') for found in report['packages'])
+    print(f'{"package":<16}{"found":<{width}}{"supported":<18}')
     for found in report['packages']:
         state = found['problem'] or 'ok'
         print(
-            f'{found["name"]:<16}{found["version"] or "-":<28}'
+            f'{found["name"]:<16}{found["version"] or "-":<{width}}'
             f'{found["supported"]:<18}{state.splitlines()[0]}'
         )
     print('\nupstream defects')
