@@ -3,6 +3,7 @@
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
+
 from tests.builders import CROP, moco_config
 
 

@@ -1,4 +1,4 @@
-"""Commands and functions in child processes, forked so that nothing is imported anew."""
+"""Commands and functions in forked processes, which need not import all anew."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot  # noqa: F401  for all children at once
 import mmengine.runner.runner
 import torch
-import torch.utils.tensorboard  # noqa: F401  likewise
+import torch.utils.tensorboard
 from mmengine.config import Config
 
 TOOLS = Path(__file__).parents[1] / 'tools'

@@ -31,7 +31,9 @@ def test_indices_decode_in_a_sliced_dataset():
     dataset = SeededDataset(list(range(10)))
     sampler = EpochSampler(_SlicedDataset(dataset, 4), seed=7)
     sampler.set_epoch(2)
-    assert sorted(divmod(i, len(dataset)) for i in sampler) == [(3, i) for i in range(4)]
+    assert sorted(divmod(i, len(dataset)) for i in sampler) == [
+        (3, i) for i in range(4)
+    ]
 
 
 def test_skip_leaves_out_the_first_samples_once():

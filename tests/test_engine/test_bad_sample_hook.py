@@ -2,10 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 from mmselfsup.structures import SelfSupDataSample
-from tests.processes import fork_ranks
 
 from mmaccel.engine import BadSampleHook
 from mmaccel.errors import TrainingStopped
+from tests.processes import fork_ranks
 
 
 def runner(total, warnings=None):

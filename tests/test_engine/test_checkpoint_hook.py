@@ -1,17 +1,18 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tests.hooks  # noqa: F401
 import torch
 from mmengine.logging import MessageHub
-from tests.builders import build, moco_config
-from tests.folder_run import write_config, write_images
-from tests.processes import run_tool
 from torch import nn
 
+import tests.hooks  # noqa: F401
 from mmaccel.engine import SafeCheckpointHook
 from mmaccel.engine.checkpoints import is_whole, write_atomically
 from mmaccel.errors import ConfigError, TrainingStopped
+from tests.builders import build, moco_config
+from tests.folder_run import write_config, write_images
+from tests.processes import run_tool
 
 
 class Runner(SimpleNamespace):
@@ -38,8 +39,6 @@ class Runner(SimpleNamespace):
 
 
 def checkpoints(runner):
-    from pathlib import Path
-
     return sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
 
 
@@ -62,7 +61,7 @@ def test_old_checkpoints_go_after_the_new_one_stands(runner):
     assert runner.during[2] == ['epoch_1.pth', 'epoch_2.pth']
     assert checkpoints(runner) == ['epoch_2.pth', 'epoch_3.pth']
     pointer = f'{runner.work_dir}/epoch_3.pth'
-    assert open(f'{runner.work_dir}/last_checkpoint').read() == pointer
+    assert Path(runner.work_dir, 'last_checkpoint').read_text() == pointer
     assert runner.message_hub.get_info('last_ckpt') == pointer
     assert runner.message_hub.get_info('keep_ckpt_ids') == [2, 3]
     # a resumed run goes on keeping two
@@ -179,9 +178,9 @@ def test_full_disk_leaves_the_previous_checkpoint(small_run):
     last = log.strip().splitlines()[-1]
     assert code == 1 and 'Traceback' not in log
     assert last == (
-        f'error: the checkpoint at iteration 5 could not be saved in {out}: the disk is '
-        f'full; the previous one, {out}/epoch_1.pth, is intact. Free some space and run '
-        'the same command with --resume'
+        f'error: the checkpoint at iteration 5 could not be saved in {out}: the disk '
+        f'is full; the previous one, {out}/epoch_1.pth, is intact. Free some space and '
+        'run the same command with --resume'
     )
     assert is_whole(out / 'epoch_1.pth')
     assert not (out / 'epoch_2.pth').exists() and not list(out.glob('.*'))

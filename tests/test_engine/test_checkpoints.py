@@ -51,10 +51,11 @@ def test_kill_while_writing_leaves_the_old_file(tmp_path, moment):
 class FullDisk:
     """A file on a disk that is full after some bytes."""
 
-    def __init__(self, file, room=3):
-        self.file, self.room = file, room
+    def __init__(self, path, mode, room=3):
+        self.path, self.mode, self.room = path, mode, room
 
     def __enter__(self):
+        self.file = open(self.path, self.mode)
         return self
 
     def __exit__(self, *_):
@@ -68,8 +69,7 @@ class FullDisk:
 def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / 'x.pth'
     write_atomically(path, b'old')
-    full = lambda *args: FullDisk(open(*args))  # noqa: E731
-    monkeypatch.setattr(checkpoints, 'open', full, raising=False)
+    monkeypatch.setattr(checkpoints, 'open', FullDisk, raising=False)
     with pytest.raises(OSError, match='No space left'):
         write_atomically(path, b'new content')
     assert path.read_bytes() == b'old'

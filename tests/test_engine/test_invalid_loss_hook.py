@@ -27,9 +27,9 @@ def test_stops_and_tells_what_to_do(request, loss):
     with pytest.raises(TrainingStopped) as caught:
         InvalidLossHook().after_train_iter(run, 0)
     assert str(caught.value) == (
-        f'the loss became {loss} at iteration 42 (epoch 3, exit 3, learning rate 0.03): '
-        'the last good checkpoint is out/epoch_2.pth; lower the learning rate and '
-        'resume from it'
+        f'the loss became {loss} at iteration 42 (epoch 3, exit 3, learning rate '
+        '0.03): the last good checkpoint is out/epoch_2.pth; lower the learning rate '
+        'and resume from it'
     )
 
 

@@ -3,8 +3,9 @@
 import json
 import signal
 
-import tests.hooks  # noqa: F401
 import torch
+
+import tests.hooks  # noqa: F401
 from tests.folder_run import write_config, write_images
 from tests.processes import run_tool
 
