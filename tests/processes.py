@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot  # noqa: F401  for all children at once
 import mmengine.runner.runner
+import numpy as np
 import torch
 import torch.utils.tensorboard
 from mmengine.config import Config
@@ -95,6 +96,7 @@ def _run_rank(function, environment, results):
 def _run_tool(tool, argv, log, environment):
     os.environ.update(environment)
     _make_start_fast()
+    np.random.seed()  # mmengine draws seeds from it; a fork would repeat its parent's
     with open(log, 'a', buffering=1) as file:
         sys.stdout = sys.stderr = file
         try:
