@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from mmaccel import _startup
-from mmaccel.compat import mend_report
+from mmaccel.compat import MENDS, mend_report
 from mmaccel.version import __version__
 
 # by its path: `python` may be another interpreter than the one examined
@@ -206,11 +206,10 @@ def devices() -> dict[str, Any]:
 
 def mends() -> dict[str, dict[str, str]]:
     """List the mends by name: the defect, and what became of it."""
-    result = {}
-    for name, state in mend_report().items():
-        module = importlib.import_module(f'mmaccel.compat.{name}')
-        result[name] = {'state': state, 'defect': module.DEFECT}
-    return result
+    return {
+        name: {'state': state, 'defect': MENDS[name]}
+        for name, state in mend_report().items()
+    }
 
 
 def diagnose() -> dict[str, Any]:
@@ -281,7 +280,8 @@ def print_report(report: dict[str, Any]) -> None:
         )
     print('\nupstream defects')
     for name, mend in report['mends'].items():
-        print(f'{name:<22}{mend["state"]:<14}{mend["defect"]}')
+        state = mend['state'].partition(':')[0]  # what failed is listed below
+        print(f'{name:<22}{state:<14}{mend["defect"]}')
 
     ops, device = report['ops'], report['devices']
     print(f'\ncompiled ops    {ops["kind"]}', end='')
@@ -299,11 +299,11 @@ def print_report(report: dict[str, Any]) -> None:
     ):
         for entry in entries:
             print(f'\n{title}: {entry["what"]}\n  repair: {entry["remedy"]}')
-    print(
-        '\npretraining can run'
-        if report['ok']
-        else '\npretraining cannot run before this is repaired'
-    )
+    if report['ok']:
+        print('\npretraining can run')
+    else:
+        print('\npretraining cannot run before this is repaired; in a checkout,')
+        print('`bash tools/env.sh` makes an environment that has all of it')
 
 
 def _installed(package: Package) -> dict[str, str]:

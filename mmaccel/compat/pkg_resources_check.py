@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import warnings
 
-NAME = 'pkg_resources_check'
-DEFECT = 'mmengine needs pkg_resources, which setuptools 82 removed'
 REMEDY = "pip install 'setuptools<81'"
 
 

@@ -11,9 +11,6 @@ import io
 import pickle
 from typing import Any, Callable
 
-NAME = 'safe_checkpoints'
-DEFECT = 'torch >= 2.6 refuses the HistoryBuffer of mmengine checkpoints'
-
 
 def allowed_globals() -> list[Any]:
     """List what an MMEngine checkpoint contains beyond tensors and plain containers.
