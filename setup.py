@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
-#: What mim and ``mmaccel::`` bases look for in ``mmaccel/.mim``.
+#: What mim looks for in ``mmaccel/.mim``.
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 # Both of them provide the module `mmcv`: requiring one would break who has the other.

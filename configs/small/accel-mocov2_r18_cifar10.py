@@ -1,7 +1,7 @@
-# Accel-MoCo v2 on CIFAR-10: the baseline with exits and hard-pair windows, as the paper
-# has them.
+# Accel-MoCo v2 on CIFAR-10: the baseline with exits and hard-pair windows, as the
+# paper has them.
 _base_ = './mocov2_r18_cifar10.py'
-baseline = './mocov2_r18_cifar10.py'
+baseline = 'configs/small/mocov2_r18_cifar10.py'
 
 model = dict(
     type='AccelMoCo',

@@ -3,7 +3,7 @@
 #   python tools/train.py configs/small/accel-mocov2_r18_folder.py \
 #       --cfg-options train_dataloader.dataset.data_root=/path/to/images
 _base_ = './mocov2_r18_folder.py'
-baseline = './mocov2_r18_folder.py'
+baseline = 'configs/small/mocov2_r18_folder.py'
 
 model = dict(
     type='AccelMoCo',

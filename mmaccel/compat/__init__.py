@@ -1,8 +1,8 @@
 """Mends for defects of the installed stack, one small guarded module each.
 
-A mend module has ``NAME``, ``DEFECT`` (one line for the doctor), ``is_needed()``,
-which looks at the behaviour rather than at version numbers, and ``apply()``, which
-does nothing where the defect is absent and is safe to call twice.
+A mend module has ``is_needed()``, which looks at the behaviour rather than at version
+numbers, and ``apply()``, which tells whether it mended anything: it does nothing where
+the defect is absent, and nothing more when called again.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 
-#: In the order they must be applied: what the import of others needs comes first.
-MENDS = (
-    'pkg_resources_check',
-    'mmcv_ops',
-    'safe_checkpoints',
-    'registry_locations',
-    'hue_overflow',
-    'collate_scope',
-    'swav_sinkhorn',
-    'swav_queue',
-)
+#: The defect that each mend is for, in the order they must be applied: what the
+#: import of others needs comes first.
+MENDS = {
+    'pkg_resources_check': 'mmengine needs pkg_resources, gone from setuptools 82',
+    'mmcv_ops': 'mmcv-lite lacks mmcv._ext, which mmdet and mmseg import',
+    'safe_checkpoints': 'torch >= 2.6 refuses the checkpoints of mmengine',
+    'registry_locations': 'mmselfsup 1.0.0 registers from a module it lacks',
+    'hue_overflow': 'mmcv.adjust_hue overflows for negative hue on numpy >= 2',
+    'collate_scope': 'mmengine passes _scope_ on to collate functions',
+    'swav_sinkhorn': 'SwAV balances prototypes over one process only',
+    'swav_queue': 'SwAVHook needs CUDA and keeps its queue in side files',
+}
 
 _logger = logging.getLogger(__name__)
 _report: dict[str, str] = {}

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import functools
 
-NAME = 'collate_scope'
-DEFECT = 'mmengine passes _scope_ of inherited configs on to collate functions'
-
 _KEYS = ('collate_fn', 'worker_init_fn')
 
 

@@ -12,9 +12,6 @@ import numpy as np
 
 from mmaccel.compat._patch import replace_everywhere
 
-NAME = 'hue_overflow'
-DEFECT = 'mmcv.adjust_hue overflows for negative hue with numpy >= 2'
-
 
 def is_needed() -> bool:
     """Tell whether a negative hue raises."""

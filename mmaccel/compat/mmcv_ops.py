@@ -17,9 +17,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
 
-NAME = 'mmcv_ops'
-DEFECT = 'mmcv-lite lacks mmcv._ext, which mmdet and mmseg import'
-
 _MODULE = 'mmcv._ext'
 
 _MMDET = 'mmdet.models'

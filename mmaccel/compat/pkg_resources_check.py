@@ -6,19 +6,17 @@ a remedy. There is nothing to patch: this only says early what to install.
 
 from __future__ import annotations
 
-NAME = 'pkg_resources_check'
-DEFECT = 'mmengine needs pkg_resources, which setuptools 82 removed'
+import warnings
+
 REMEDY = "pip install 'setuptools<81'"
 
 
 def is_needed() -> bool:
     """Tell whether ``pkg_resources`` cannot be imported."""
-    import warnings
-
+    # it announces its removal to everyone at each import; the range is pinned for it
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # it announces its removal at import
-            import pkg_resources  # noqa: F401
+        import pkg_resources  # noqa: F401
     except ImportError:
         return True
     return False

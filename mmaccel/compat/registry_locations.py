@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-NAME = 'registry_locations'
-DEFECT = 'mmselfsup 1.0.0 registers components from a module it does not have'
-
 _LOCATION = 'mmselfsup.engine.runner'
 
 

@@ -11,9 +11,6 @@ import io
 import pickle
 from typing import Any, Callable
 
-NAME = 'safe_checkpoints'
-DEFECT = 'torch >= 2.6 refuses the HistoryBuffer of mmengine checkpoints'
-
 
 def allowed_globals() -> list[Any]:
     """List what an MMEngine checkpoint contains beyond tensors and plain containers.
@@ -35,8 +32,9 @@ def allowed_globals() -> list[Any]:
         (_history_statistic, 'builtins.getattr'),
         np.ndarray,
         np.dtype,
-        # the histories are float64, or int64 when created from a list of counts
-        *{type(np.dtype(t)) for t in (np.float64, np.int64)},
+        # histories are float64 or, as the counts are, int64; a best score kept for
+        # the next evaluation may be a float32 or float64 scalar
+        *{type(np.dtype(t)) for t in (np.float64, np.int64, np.float32)},
         *((reconstruct, f'{name}._reconstruct') for name in names),
         *((scalar, f'{name}.scalar') for name in names),
     ]

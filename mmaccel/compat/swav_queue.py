@@ -7,9 +7,6 @@ same directory starts with the old run's queue.
 
 from __future__ import annotations
 
-NAME = 'swav_queue'
-DEFECT = "mmselfsup's SwAVHook hard-wires CUDA and keeps the queue in side files"
-
 
 def is_needed() -> bool:
     """Tell whether the registered ``SwAVHook`` keeps its queue off the checkpoint."""

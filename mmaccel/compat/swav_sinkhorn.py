@@ -15,9 +15,6 @@ from torch import Tensor
 
 from mmaccel.compat._patch import replace_everywhere
 
-NAME = 'swav_sinkhorn'
-DEFECT = "mmselfsup's distributed_sinkhorn sums prototypes over one process only"
-
 _EPS = 1e-12
 
 

@@ -8,6 +8,7 @@ from typing import Iterator, Sized
 
 from mmengine.dataset import DefaultSampler
 from mmselfsup.registry import DATA_SAMPLERS
+from torch.utils.data import DataLoader
 
 
 @DATA_SAMPLERS.register_module()
@@ -53,3 +54,12 @@ class EpochSampler(DefaultSampler):
         indices = islice(super().__iter__(), skip, None)
         stamp = getattr(self.dataset, 'stamp', None)
         return indices if stamp is None else map(partial(stamp, self.epoch), indices)
+
+
+def epoch_sampler(dataloader: DataLoader) -> EpochSampler | None:
+    """The data loader's :class:`EpochSampler`, wherever it sits, None without one."""
+    for owner in (dataloader, dataloader.batch_sampler):
+        sampler = getattr(owner, 'sampler', None)
+        if isinstance(sampler, EpochSampler):
+            return sampler
+    return None

@@ -95,7 +95,7 @@ class SeededDataset(Dataset):
 
 def _reason(error: BaseException) -> str:
     reason = getattr(error, 'reason', None) or getattr(error, 'strerror', None)
-    return str(reason or error or type(error).__name__)
+    return str(reason or str(error) or type(error).__name__)
 
 
 def _with_record(sample: dict, bad: list[tuple[str, str]]) -> dict:

@@ -91,8 +91,9 @@ class UnlabelledFolder(BaseDataset):
                 logging.WARNING,
             )
             return self.data_root
+        missing = (self.data_root or folder).rstrip('/') or '(none given)'
         raise ConfigError(
-            f'the data folder {folder or "(none given)"!s} does not exist; set '
+            f'the data folder {missing} does not exist; set '
             'train_dataloader.dataset.data_root to a folder of images'
         )
 

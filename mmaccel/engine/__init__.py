@@ -3,6 +3,7 @@
 from .distributed import CPUDistributedDataParallel
 from .hooks import (
     BadSampleHook,
+    CurvesHook,
     InvalidLossHook,
     KNNHook,
     PartialBackpropHook,
@@ -20,6 +21,7 @@ __all__ = [
     'SafeCheckpointHook',
     'InvalidLossHook',
     'BadSampleHook',
+    'CurvesHook',
     'ThroughputHook',
     'KNNHook',
     'AccelLogProcessor',

@@ -11,13 +11,14 @@ from typing import Iterator
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.utils import get_installed_path
 
 from mmaccel.errors import ConfigError
 
 from .distributed import local_world_size
 
 _CPU_WRAPPER = 'mmselfsup.CPUDistributedDataParallel'
-_HOOKS = ('StepSeedHook', 'InvalidLossHook', 'BadSampleHook')
+_HOOKS = ('StepSeedHook', 'InvalidLossHook', 'BadSampleHook', 'CurvesHook')
 _SCOPES = (None, 'mmselfsup')
 
 
@@ -25,12 +26,17 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and apply ``--cfg-options``.
 
     Args:
-        path (str): The config file.
+        path (str): The config file, or ``package::path`` for one that an installed
+            package carries, as in ``_base_``.
         options (dict, optional): Overrides, ``{'a.b': value}``.
 
     Raises:
         ConfigError: If there is no such file.
     """
+    if '::' in path:
+        package, _, inside = path.partition('::')
+        root = os.path.join(get_installed_path(package), '.mim', 'configs')
+        path = os.path.join(root, inside)
     if not os.path.isfile(path):
         raise ConfigError(f'there is no config file {path}')
     cfg = Config.fromfile(path)

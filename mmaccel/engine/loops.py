@@ -12,6 +12,7 @@ from mmselfsup.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmaccel.datasets.epoch_sampler import epoch_sampler
 from mmaccel.errors import ConfigError
 
 
@@ -34,6 +35,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     Attributes:
         iterations_run (int): Iterations done by this process.
     """
+
+    _iter: int
 
     def __init__(self, runner, dataloader: DataLoader | dict, *args, **kwargs) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
@@ -67,7 +70,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         done, self._done = self._done, 0
         batches: Iterable[dict] = self.dataloader
         if done:
-            sampler = _skipping_sampler(self.dataloader)
+            sampler = epoch_sampler(self.dataloader)
             if sampler is not None:
                 sampler.skip(done * _batch_size(self.dataloader))
             else:  # a foreign sampler: read and drop
@@ -99,11 +102,3 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 def _batch_size(dataloader: DataLoader) -> int:
     return dataloader.batch_sampler.batch_size
-
-
-def _skipping_sampler(dataloader: DataLoader):
-    for owner in (dataloader, dataloader.batch_sampler):
-        sampler = getattr(owner, 'sampler', None)
-        if hasattr(sampler, 'skip'):
-            return sampler
-    return None

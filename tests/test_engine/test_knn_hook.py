@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS
 
 from mmaccel.engine.hooks.knn_hook import _build_loader, _gather
+from mmaccel.errors import ConfigError
 from mmaccel.evaluation import evaluation_mode, extract_features, knn_top1
 from tests.builders import build, moco_config
 from tests.small_run import labelled, records, run_config, train, write_dataset
@@ -143,7 +144,7 @@ def test_interval_zero_is_off(tmp_path):
 
 def test_missing_set_stops_before_training(data, tmp_path):
     cfg = run_config(data, tmp_path / 'run', knn=knn(tmp_path / 'missing'))
-    with pytest.raises(RuntimeError, match=r'labelled train set.*interval=0') as error:
+    with pytest.raises(ConfigError, match=r'labelled train set.*interval=0') as error:
         train(cfg)
     assert str(tmp_path / 'missing') in str(error.value)
     assert records(tmp_path / 'run') == []
@@ -152,7 +153,7 @@ def test_missing_set_stops_before_training(data, tmp_path):
 def test_set_without_labels_stops_before_training(data, tmp_path):
     monitor = knn(data)
     monitor['test_dataloader']['dataset']['pipeline'] = [dict(type='PackSelfSupInputs')]
-    with pytest.raises(RuntimeError, match=r"algorithm_keys=\['gt_label'\]"):
+    with pytest.raises(ConfigError, match=r"algorithm_keys=\['gt_label'\]"):
         train(run_config(data, tmp_path / 'run', knn=monitor))
 
 

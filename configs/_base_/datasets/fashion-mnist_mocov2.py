@@ -1,13 +1,14 @@
 # Fashion-MNIST: 60,000 grey images of 28 px in idx files, 10 classes. A missing set is
-# downloaded; `tools/quickstart.sh` also unpacks the Debian package. Grey images get no
-# saturation, hue or grayscale; blur would leave little of 28 px.
+# downloaded; `tools/quickstart.sh` also unpacks the Debian package. Blur would leave
+# little of 28 px.
 data_root = 'data/fashion-mnist/'
 
 view_pipeline = [
     dict(type='RandomResizedCrop', size=28, scale=(0.2, 1.0), backend='pillow'),
     dict(
         type='RandomApply',
-        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4)],
+        # brightness with OpenCV is all that mmcv can jitter on one channel
+        transforms=[dict(type='ColorJitter', brightness=0.4, backend='cv2')],
         prob=0.8,
     ),
     dict(type='RandomFlip', prob=0.5),

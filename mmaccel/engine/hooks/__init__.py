@@ -2,6 +2,7 @@
 
 from .bad_sample_hook import BadSampleHook
 from .checkpoint_hook import SafeCheckpointHook
+from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
 from .knn_hook import KNNHook
 from .partial_backprop_hook import PartialBackpropHook
@@ -14,6 +15,7 @@ __all__ = [
     'SafeCheckpointHook',
     'InvalidLossHook',
     'BadSampleHook',
+    'CurvesHook',
     'ThroughputHook',
     'KNNHook',
 ]

@@ -9,7 +9,7 @@ from typing import Iterator
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio import BaseStorageBackend, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
@@ -46,6 +46,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     _MIN_MATCHED = 0.95
+    file_backend: BaseStorageBackend
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmselfsup.registry import DATASETS, HOOKS
 from torch.utils.data import DataLoader, Subset
 
+from mmaccel.errors import ConfigError
 from mmaccel.evaluation.features import extract_features, sample_label
 from mmaccel.evaluation.knn import knn_classify
 from mmaccel.evaluation.random_state import keep_random_state
@@ -43,11 +44,11 @@ class KNNHook(Hook):
         max_train (int, optional): Use this many voting images, spread evenly over the
             dataset. By default all.
         max_test (int, optional): Likewise for the images to classify.
-        initial (bool): Whether to measure the untrained network first, as epoch 0.
-            Defaults to True.
+        initial (bool): Whether to measure the untrained network first, as epoch 0;
+            an image that cannot be read then shows at once. Defaults to True.
 
     Raises:
-        RuntimeError: Before training, if a labelled set is unreadable or unlabelled.
+        ConfigError: Before training, if a labelled set is unreadable or unlabelled.
 
     Note:
         Training is bit-identical with and without this hook: the model runs in
@@ -145,10 +146,11 @@ def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
         dataset = Subset(dataset, [i * size // count for i in range(count)])
         sample_label(dataset[0]['data_samples'])
     except Exception as error:
-        raise RuntimeError(
-            f"KNNHook cannot use the labelled {name} set: {error} Correct the hook's "
+        reason = str(error).rstrip('.')
+        raise ConfigError(
+            f"KNNHook cannot use the labelled {name} set: {reason}. Correct the hook's "
             f'{name}_dataloader.dataset, or turn the monitor off with --cfg-options '
-            'default_hooks.knn.interval=0.'
+            'default_hooks.knn.interval=0'
         ) from error
     defaults = dict(batch_size=256, num_workers=0, collate_fn=default_collate)
     sampler = DefaultSampler(dataset, shuffle=False, seed=0, round_up=True)

@@ -7,6 +7,7 @@ from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
 from mmselfsup.registry import HOOKS
 
+from mmaccel.datasets.epoch_sampler import epoch_sampler
 from mmaccel.seeding import STEP, seed_host
 
 
@@ -31,11 +32,9 @@ class StepSeedHook(Hook):
         seed = torch.tensor(runner.seed)
         broadcast(seed, src=0)
         self._seed = int(seed)
-        loader = runner.train_dataloader
-        for owner in (loader, loader.batch_sampler):
-            sampler = getattr(owner, 'sampler', None)
-            if hasattr(sampler, 'set_seed'):
-                sampler.set_seed(self._seed)
+        sampler = epoch_sampler(runner.train_dataloader)
+        if sampler is not None:
+            sampler.set_seed(self._seed)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed the step."""

@@ -1,0 +1,20 @@
+# Accel-MoCo v2 as tools/quickstart.sh trains it.
+_base_ = './mocov2_r18_fashion-mnist_quickstart.py'
+baseline = 'configs/small/mocov2_r18_fashion-mnist_quickstart.py'
+
+model = dict(
+    type='AccelMoCo',
+    neck=dict(type='IntermediateNeck', in_channels=(16, 32, 64, 128)),
+    head=dict(type='AccelContrastiveHead'),
+    crop_layer=dict(
+        type='HardPairCropLayer',
+        after_stages=(1, 2),
+        num_candidates=2,
+        crop_ratio=0.75,
+    ),
+)
+
+custom_hooks = [dict(type='PartialBackpropHook')]
+
+# stages behind the exit get no gradient
+find_unused_parameters = True

@@ -1,0 +1,125 @@
+"""Curves from the logs of finished, running and resumed trainings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Iterable, NamedTuple
+
+import numpy as np
+
+
+class Curve(NamedTuple):
+    """A metric against training time, of one run or the mean of several.
+
+    ``label`` names it, ``n`` is the number of runs. ``step`` (iterations), ``seconds``
+    (mean training time), ``mean``, ``min`` and ``max`` have one entry a measurement.
+    """
+
+    label: str
+    n: int
+    step: np.ndarray
+    seconds: np.ndarray
+    mean: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
+
+
+def read_scalars(work_dir: str | Path) -> list[dict]:
+    """All scalar records of a work directory, oldest first.
+
+    ``tools/train.py`` keeps one ``vis_data/scalars.json`` for a run and its
+    continuations, upstream's script one a start in folders named by their time. Half a
+    line, left by a process that was killed, is passed over.
+
+    Raises:
+        FileNotFoundError: If there is no log.
+    """
+    work_dir = Path(work_dir)
+    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    files += work_dir.glob('vis_data/scalars.json')
+    if not files:
+        raise FileNotFoundError(
+            f'{work_dir} has no vis_data/scalars.json; name the --work-dir of a '
+            'training whose visualizer has LocalVisBackend'
+        )
+    records = []
+    for file in files:
+        for line in file.read_text(errors='replace').splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records
+
+
+def read_curve(
+    work_dir: str | Path, metric: str = 'knn_top1', label: str | None = None
+) -> Curve:
+    """A metric of one run against its training time.
+
+    Where a run was resumed from an earlier step, the later life's records replace the
+    earlier's from there on.
+
+    Args:
+        work_dir (str or Path): The run's work directory.
+        metric (str): Scalar with ``train_seconds`` beside it. Defaults to
+            ``'knn_top1'``.
+        label (str, optional): Defaults to the directory's name.
+
+    Raises:
+        FileNotFoundError: If there is no log.
+        KeyError: If no record has the metric and its training time.
+    """
+    records = read_scalars(work_dir)
+    points: list[tuple[int, float, float]] = []
+    for record in records:
+        if metric in record and 'train_seconds' in record:
+            step = record['step']
+            while points and points[-1][0] >= step:
+                points.pop()
+            points.append((step, record['train_seconds'], record[metric]))
+    if not points:
+        _explain(work_dir, metric, records)
+    step, seconds, value = (np.array(column) for column in zip(*points))
+    label = Path(work_dir).resolve().name if label is None else label
+    return Curve(label, 1, step, seconds, value, value, value)
+
+
+def average(curves: Iterable[Curve]) -> Curve:
+    """Mean, least and greatest value of runs with one label, where all were measured.
+
+    Raises:
+        ValueError: If the runs have no step in common.
+    """
+    curves = list(curves)
+    steps = sorted(set.intersection(*(set(c.step.tolist()) for c in curves)))
+    if not steps:
+        raise ValueError(
+            f'the runs labelled {curves[0].label!r} have no step in common and cannot '
+            'be averaged; give them labels of their own'
+        )
+    at = [np.isin(c.step, steps) for c in curves]
+    values = np.stack([c.mean[i] for c, i in zip(curves, at)])
+    seconds = np.stack([c.seconds[i] for c, i in zip(curves, at)])
+    return Curve(
+        curves[0].label,
+        len(curves),
+        np.array(steps),
+        seconds.mean(0),
+        values.mean(0),
+        values.min(0),
+        values.max(0),
+    )
+
+
+def _explain(work_dir: str | Path, metric: str, records: list[dict]) -> None:
+    names = sorted(set().union(*records)) if records else []
+    if metric not in names:
+        raise KeyError(
+            f'{work_dir} has no scalar {metric!r}; it has {", ".join(names) or "none"}'
+        )
+    raise KeyError(
+        f'{work_dir} has {metric!r} but no train_seconds beside it; train with '
+        'ThroughputHook among default_hooks'
+    )

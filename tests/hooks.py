@@ -1,0 +1,105 @@
+"""Hooks that watch a small run, or make it fail as real ones do."""
+
+import errno
+import json
+import os
+import signal
+
+import torch
+from mmengine.hooks import Hook
+from mmselfsup.registry import HOOKS
+from mmselfsup.utils import get_model
+
+from mmaccel.engine import checkpoints
+
+
+def kill():
+    """End this process as the out-of-memory killer would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class TraceHook(Hook):
+    """Write a line an iteration; die before one, or while the n-th save is written."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, path, kill_at=None, kill_in_save=None):
+        self.path = path
+        self.kill_at = kill_at
+        self.kill_in_save = kill_in_save
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.kill_at:
+            kill()
+        weights = torch.arange(32)
+        self.line = dict(
+            iter=runner.iter,
+            batch_idx=batch_idx,
+            names=[os.path.basename(s.img_path) for s in data_batch['data_samples']],
+            pixels=[int((x.long() * weights).sum()) for x in data_batch['inputs']],
+        )
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.line.update({name: float(value) for name, value in outputs.items()})
+        exits = runner.message_hub.log_scalars.get('train/exit')
+        if exits is not None:
+            self.line['exit'] = int(exits.current())
+        with open(self.path, 'a') as file:
+            file.write(json.dumps(self.line) + '\n')
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        if self.kill_in_save is not None:
+            self.kill_in_save -= 1
+            if self.kill_in_save == 0:
+                checkpoints.os.fsync = lambda _: kill()
+
+
+@HOOKS.register_module()
+class FullDiskHook(Hook):
+    """Fill the disk before the n-th save."""
+
+    def __init__(self, save):
+        self.save = save
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.save -= 1
+        if self.save == 0:
+            checkpoints.open = _open_on_a_full_disk
+
+
+def _open_on_a_full_disk(path, mode):
+    class File:
+        def __enter__(self):
+            self.file = open(path, mode)
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, data):
+            self.file.write(data[:1000])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return File()
+
+
+@HOOKS.register_module()
+class SpoilHook(Hook):
+    """Make a weight NaN: before an iteration, or after it and its loss."""
+
+    def __init__(self, before=None, after=None):
+        self.before = before
+        self.after = after
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.before:
+            self._spoil(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.after:
+            self._spoil(runner)
+
+    def _spoil(self, runner):
+        weight = next(get_model(runner.model).backbone.parameters())
+        weight.data[0] = float('nan')

@@ -1,0 +1,98 @@
+"""Small SwAV runs, and upstream's own code as it was before the mends."""
+
+import functools
+import importlib.util
+import itertools
+import sys
+from unittest import mock
+
+import torch
+import torch.multiprocessing as mp
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmaccel.compat._swav_hook import SwAVHook
+from tests.builders import BACKBONE
+from tests.distributed import run_ranks
+
+UpstreamSwAVHook = SwAVHook.__mro__[1]
+
+_runs = itertools.count()
+
+
+def upstream_sinkhorn():
+    """Upstream's function, from a fresh copy of its module."""
+    path = sys.modules['mmselfsup.utils.distributed_sinkhorn'].__file__
+    spec = importlib.util.spec_from_file_location('unmended_sinkhorn', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.distributed_sinkhorn
+
+
+class Views(torch.utils.data.Dataset):
+    """Two views of eight images, always the same."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        views = torch.randn(2, 3, 32, 32, generator=generator)
+        return dict(inputs=list(views), data_samples=index)
+
+
+def swav_runner(work_dir, epochs, hook='SwAVHook', by_epoch=True, **overrides):
+    """A runner that trains SwAV for ``epochs`` of two iterations, saving each."""
+    return Runner(
+        model=dict(
+            type='SwAV',
+            backbone=BACKBONE,
+            neck=dict(
+                type='SwAVNeck',
+                in_channels=64,
+                hid_channels=16,
+                out_channels=8,
+                with_avg_pool=True,
+            ),
+            head=dict(
+                type='SwAVHead',
+                loss=dict(type='SwAVLoss', feat_dim=8, num_prototypes=12),
+            ),
+        ),
+        work_dir=str(work_dir),
+        train_dataloader=DataLoader(Views(), batch_size=4),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+        custom_hooks=[
+            dict(
+                type=hook,
+                batch_size=4,
+                epoch_queue_starts=0,
+                feat_dim=8,
+                queue_length=12,
+            )
+        ],
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)
+        ),
+        default_scope='mmselfsup',
+        randomness=dict(seed=0),
+        log_level='ERROR',
+        experiment_name=f'swav{next(_runs)}',
+        **overrides,
+    )
+
+
+def queue_of(runner):
+    """The queue that the loss is using."""
+    return runner.model.head.loss.queue
+
+
+def two_ranks(function, tmp_path, *args):
+    """``run_ranks`` by forking, which saves the processes importing everything anew.
+
+    Only for functions without a backward pass: autograd's threads do not survive it.
+    """
+    fork = functools.partial(mp.start_processes, start_method='fork')
+    with mock.patch('tests.distributed.mp.spawn', fork):
+        return run_ranks(function, 2, tmp_path, *args)

@@ -1,0 +1,165 @@
+"""The queue is on the model's device, in the checkpoint, and comes back on resume."""
+
+from types import SimpleNamespace
+
+import mmengine.runner
+import pytest
+import torch
+from mmengine.dist import get_world_size
+from mmselfsup.registry import HOOKS
+
+from mmaccel.compat import swav_queue
+from mmaccel.compat._swav_hook import SwAVHook
+from tests.test_compat.swav import UpstreamSwAVHook, queue_of, swav_runner, two_ranks
+
+
+@pytest.fixture(autouse=True)
+def quick_configs(monkeypatch):
+    """Mmengine prints every config through yapf, which takes seconds."""
+    monkeypatch.setattr(
+        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
+    )
+
+
+def test_upstream_asks_for_cuda_and_loads_another_runs_queue(tmp_path, monkeypatch):
+    def cuda(tensor):
+        raise RuntimeError('no GPU')
+
+    monkeypatch.setattr(torch.Tensor, 'cuda', cuda)
+    with pytest.raises(RuntimeError, match='no GPU'):
+        swav_runner(tmp_path, 1, hook=UpstreamSwAVHook).train()
+
+    monkeypatch.setattr(torch.Tensor, 'cuda', lambda tensor: tensor)
+    swav_runner(tmp_path, 1, hook=UpstreamSwAVHook).train()
+    assert 'swav_queue' not in torch.load(tmp_path / 'epoch_1.pth')
+
+    fresh = swav_runner(tmp_path, 1, hook=UpstreamSwAVHook)
+    fresh.call_hook('before_run')
+    assert queue_of(fresh).abs().sum() > 0
+
+
+def test_resume_equals_an_uninterrupted_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, 'cuda', None)
+    whole = swav_runner(tmp_path / 'whole', 3)
+    whole.train()
+    swav_runner(tmp_path / 'parts', 1).train()
+    parts = swav_runner(tmp_path / 'parts', 3, resume=True)
+    parts.train()
+
+    assert queue_of(whole).shape == (2, 12, 8)
+    assert whole.model.head.loss.use_queue
+    torch.testing.assert_close(queue_of(parts), queue_of(whole), atol=0, rtol=0)
+    for a, b in zip(parts.model.parameters(), whole.model.parameters()):
+        torch.testing.assert_close(a, b, atol=0, rtol=0)
+    assert not list(tmp_path.glob('*/queue*'))
+
+
+def test_a_fresh_run_starts_with_an_empty_queue(tmp_path):
+    swav_runner(tmp_path, 2).train()
+    saved = torch.load(tmp_path / 'epoch_2.pth')['swav_queue']
+    assert saved.abs().sum() > 0
+
+    fresh = swav_runner(tmp_path, 2, load_from=str(tmp_path / 'epoch_2.pth'))
+    fresh.load_or_resume()
+    for moment in ('before_run', 'before_train', 'before_train_epoch'):
+        fresh.call_hook(moment)
+
+    assert queue_of(fresh).shape == saved.shape
+    assert queue_of(fresh).abs().sum() == 0
+
+
+def test_iteration_checkpoints_hold_the_queue_of_their_moment(tmp_path):
+    seen = []
+
+    class Watch(mmengine.hooks.Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            seen.append(queue_of(runner).clone())
+
+    runner = swav_runner(tmp_path, 2, by_epoch=False)
+    runner.register_hook(Watch())
+    runner.train()
+
+    assert len(seen) == 4
+    for i, queue in enumerate(seen, start=1):
+        saved = torch.load(tmp_path / f'iter_{i}.pth')['swav_queue']
+        torch.testing.assert_close(saved, queue, atol=0, rtol=0)
+
+
+def fake_runner(iteration=0, by_epoch=True):
+    """What the hook needs of a runner."""
+    loss = torch.nn.Linear(1, 1)
+    loss.queue = None
+    model = torch.nn.Module()
+    model.head = torch.nn.Module()
+    model.head.loss = loss
+    checkpoint = mmengine.hooks.CheckpointHook(interval=1, by_epoch=by_epoch)
+    warnings = []
+    return SimpleNamespace(
+        model=model,
+        iter=iteration,
+        epoch=iteration,
+        max_iters=10,
+        hooks=[checkpoint],
+        logger=SimpleNamespace(warning=warnings.append),
+        warnings=warnings,
+    )
+
+
+def new_hook(queue_length=8):
+    hook = SwAVHook(2, 0, feat_dim=3, queue_length=queue_length)
+    hook.before_run(None)
+    return hook
+
+
+def saved_and_restored(rank, by_epoch):
+    """Fill this rank's queue, save, and restore in another run; return all three."""
+    hook, runner, checkpoint = new_hook(), fake_runner(by_epoch=by_epoch), {}
+    hook.before_train(runner)
+    hook.before_train_epoch(runner)
+    own = torch.randn(
+        runner.model.head.loss.queue.shape,
+        generator=torch.Generator().manual_seed(rank),
+    )
+    runner.model.head.loss.queue = own
+    if by_epoch:
+        hook.after_train_epoch(runner)
+    else:
+        hook.after_train_iter(runner, 0)
+    hook.before_save_checkpoint(runner, checkpoint)
+
+    hook, runner = new_hook(), fake_runner(iteration=1)
+    hook.after_load_checkpoint(runner, checkpoint)
+    hook.before_train(runner)
+    hook.before_train_epoch(runner)
+    again = {}
+    hook.before_save_checkpoint(runner, again)
+    assert torch.equal(again['swav_queue'], checkpoint['swav_queue'])
+    return own, checkpoint['swav_queue'], runner.model.head.loss.queue, get_world_size()
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_each_rank_gets_its_own_queue_back(tmp_path, by_epoch):
+    ranks = two_ranks(saved_and_restored, tmp_path, by_epoch)
+
+    everything = torch.cat([own for own, *_ in ranks], dim=1)
+    for own, saved, restored, world_size in ranks:
+        assert world_size == 2
+        assert own.shape == (2, 4, 3)
+        assert torch.equal(saved, everything)
+        assert torch.equal(restored, own)
+
+
+def test_a_queue_of_another_size_is_refused_with_a_warning():
+    hook, runner = new_hook(queue_length=4), fake_runner(iteration=1)
+    hook.after_load_checkpoint(runner, {'swav_queue': torch.ones(2, 8, 3)})
+    hook.before_train(runner)
+    hook.before_train_epoch(runner)
+
+    assert 'same queue_length' in runner.warnings[0]
+    assert torch.equal(runner.model.head.loss.queue, torch.zeros(2, 4, 3))
+
+
+def test_it_answers_to_upstreams_name():
+    assert HOOKS.get('SwAVHook') is SwAVHook
+    assert not swav_queue.is_needed()
+    assert not swav_queue.apply()

@@ -1,0 +1,166 @@
+import errno
+import os
+import signal
+from multiprocessing import get_context
+
+import pytest
+import torch
+from torch import nn
+
+from mmaccel.engine import checkpoints
+from mmaccel.engine.checkpoints import (
+    find_newest,
+    is_whole,
+    mismatch,
+    remove_temporaries,
+    write_atomically,
+)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_replaces_the_content(tmp_path):
+    path = tmp_path / 'deep' / 'x.pth'
+    write_atomically(path, b'old')
+    write_atomically(path, b'new')
+    assert path.read_bytes() == b'new'
+    assert files(path.parent) == ['x.pth']
+
+
+@pytest.mark.parametrize('moment', ['fsync', 'replace'])
+def test_kill_while_writing_leaves_the_old_file(tmp_path, moment):
+    path = tmp_path / 'x.pth'
+    write_atomically(path, b'old')
+
+    def write():
+        setattr(os, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        write_atomically(path, b'new content')
+
+    process = get_context('fork').Process(target=write)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert path.read_bytes() == b'old'
+    assert len(files(tmp_path)) == 2
+    remove_temporaries(tmp_path)
+    assert files(tmp_path) == ['x.pth']
+
+
+class FullDisk:
+    """A file on a disk that is full after some bytes."""
+
+    def __init__(self, path, mode, room=3):
+        self.path, self.mode, self.room = path, mode, room
+
+    def __enter__(self):
+        self.file = open(self.path, self.mode)
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, data):
+        self.file.write(data[: self.room])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / 'x.pth'
+    write_atomically(path, b'old')
+    monkeypatch.setattr(checkpoints, 'open', FullDisk, raising=False)
+    with pytest.raises(OSError, match='No space left'):
+        write_atomically(path, b'new content')
+    assert path.read_bytes() == b'old'
+    assert files(tmp_path) == ['x.pth']
+
+
+def save(path, iteration=0):
+    path.parent.mkdir(exist_ok=True)
+    torch.save(dict(meta=dict(iter=iteration), state_dict=torch.rand(300)), path)
+    return str(path)
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_whole_or_not(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    save(path)
+    assert is_whole(path)
+    damage(path)
+    assert not is_whole(path)  # a flipped bit
+    save(path)
+    path.write_bytes(path.read_bytes()[:-50])
+    assert not is_whole(path)
+    path.write_bytes(b'')
+    assert not is_whole(path) and not is_whole(tmp_path / 'none.pth')
+
+
+def test_newest_goes_by_number_not_by_date_or_alphabet(tmp_path):
+    newest = save(tmp_path / 'epoch_10.pth')
+    for name in ('epoch_9.pth', 'epoch_2.pth', 'best_acc_epoch_99.pth', 'x.pth'):
+        save(tmp_path / name)
+    os.utime(newest, (0, 0))
+    assert find_newest(tmp_path) == (newest, [])
+
+
+@pytest.mark.parametrize('pointer', [None, '', 'gone/epoch_7.pth', 'epoch_1.pth'])
+def test_newest_needs_no_pointer(tmp_path, pointer):
+    save(tmp_path / 'epoch_1.pth')
+    newest = save(tmp_path / 'epoch_2.pth')
+    if pointer is not None:
+        (tmp_path / 'last_checkpoint').write_text(pointer and str(tmp_path / pointer))
+    assert find_newest(tmp_path) == (newest, [])
+
+
+def test_newest_follows_the_pointer_to_another_folder(tmp_path):
+    newest = save(tmp_path / 'big_disk' / 'epoch_3.pth')
+    work_dir = tmp_path / 'work'
+    save(work_dir / 'epoch_1.pth')
+    (work_dir / 'last_checkpoint').write_text(newest)
+    assert find_newest(work_dir) == (newest, [])
+
+
+def test_damaged_ones_are_passed_over(tmp_path):
+    good = save(tmp_path / 'epoch_1.pth')
+    bad = [save(tmp_path / f'epoch_{i}.pth') for i in (3, 2)]
+    damage(tmp_path / 'epoch_2.pth')
+    (tmp_path / 'epoch_3.pth').write_bytes(b'')
+    assert find_newest(tmp_path) == (good, bad)
+    os.remove(good)
+    assert find_newest(tmp_path) == (None, bad)
+
+
+def test_epoch_and_iteration_checkpoints_are_compared_by_their_iteration(tmp_path):
+    newest = save(tmp_path / 'iter_40.pth', 40)
+    save(tmp_path / 'epoch_3.pth', 30)
+    assert find_newest(tmp_path)[0] == newest
+    newest = save(tmp_path / 'epoch_5.pth', 50)
+    assert find_newest(tmp_path)[0] == newest
+
+
+def test_other_names_by_template(tmp_path):
+    newest = save(tmp_path / 'moco-12.pth')
+    save(tmp_path / 'epoch_99.pth')
+    assert find_newest(tmp_path, 'moco-{}.pth')[0] == newest
+
+
+def test_nothing_to_find(tmp_path):
+    assert find_newest(tmp_path / 'none') == (None, [])
+
+
+def test_mismatch_names_what_differs():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    same = {f'module.{k}': v for k, v in model.state_dict().items()}
+    assert not any(mismatch(model, same).values())
+    state = dict(model.state_dict())
+    del state['0.bias'], state['1.num_batches_tracked']
+    state.update({'0.weight': torch.zeros(5, 3), 'head.weight': torch.zeros(1)})
+    assert mismatch(model, state) == dict(
+        missing=['0.bias'], unexpected=['head.weight'], shape=['0.weight']
+    )

@@ -1,0 +1,137 @@
+"""What is installed: the package, configs and tools under .mim, and nothing else."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from packaging.requirements import Requirement
+
+from mmaccel import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = ('constraints.txt', 'constraints-era.txt')
+BUILD = """
+from setuptools import build_meta
+build_meta.build_sdist('dist')
+build_meta.build_wheel('dist')
+build_meta.build_editable('editable')
+"""
+
+
+def sources(*patterns):
+    """Files of the repository, as posix paths."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for pattern in patterns
+        for path in ROOT.glob(pattern)
+        if not {'__pycache__', '.mim'} & set(path.parts)
+    }
+
+
+@pytest.fixture(scope='module')
+def tree(tmp_path_factory):
+    """A copy of the repository with a data set and a run in it, built."""
+    tree = tmp_path_factory.mktemp('packaging') / 'repository'
+    ignored = shutil.ignore_patterns(
+        '.*', 'work_dirs', 'data', 'build', 'dist', '*.egg-info', '__pycache__'
+    )
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    private = ('data/private.py', 'work_dirs/private.pth', 'configs/x/private.pyc')
+    for file in private:
+        (tree / file).parent.mkdir()
+        (tree / file).touch()
+    done = subprocess.run(
+        [sys.executable, '-c', BUILD], cwd=tree, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return tree
+
+
+@pytest.fixture(scope='module')
+def wheel(tree):
+    (path,) = (tree / 'dist').glob('*.whl')
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_wheel_has_the_package_configs_and_tools_and_nothing_else(wheel):
+    names = {x for x in wheel.namelist() if '.dist-info/' not in x}
+
+    mim = sources('configs/**/*.*', 'tools/**/*.*', 'model-index.yml')
+    assert {'tools/env.sh', 'configs/accel/mocov2_r50_8xb32.py'} <= mim
+    expected = {f'mmaccel/.mim/{x}' for x in mim} | sources('mmaccel/**/*.py')
+    assert names == expected
+
+
+def test_configs_in_the_wheel_can_be_read(wheel, tmp_path):
+    wheel.extractall(tmp_path)
+
+    configs = tmp_path / 'mmaccel/.mim/configs/accel'
+    assert Config.fromfile(configs / 'mocov2_r50_8xb32.py').model.type == 'AccelMoCo'
+
+
+def test_wheel_metadata(wheel):
+    (name,) = (x for x in wheel.namelist() if x.endswith('.dist-info/METADATA'))
+    metadata = Parser().parsestr(wheel.read(name).decode())
+    requirements = [Requirement(x) for x in metadata.get_all('Requires-Dist')]
+    always = {x.name: x for x in requirements if x.marker is None}
+
+    assert metadata['Version'] == __version__
+    assert {'torch', 'mmengine', 'mmcls', 'mmselfsup', 'setuptools'} <= set(always)
+    # who has compiled mmcv must not be made to install mmcv-lite over it
+    assert not {'mmcv', 'mmcv-lite'} & set(always)
+    extras = {x.name for x in requirements if x.marker and 'transfer' in str(x.marker)}
+    assert {'mmdet', 'mmsegmentation'} <= extras
+    assert any(x.endswith('LICENSE') for x in wheel.namelist())
+
+
+def test_sdist_can_build_a_wheel_and_holds_nothing_private(tree):
+    (path,) = (tree / 'dist').glob('*.tar.gz')
+    with tarfile.open(path) as archive:
+        names = {x.partition('/')[2] for x in archive.getnames()}
+
+    needed = sources('mmaccel/**/*.py', 'configs/**/*.*', 'tools/**/*.*')
+    assert needed <= names
+    assert {'setup.py', 'requirements.txt', 'constraints.txt', 'LICENSE'} <= names
+    assert not [x for x in names if x.startswith(('data', 'work_dirs', 'mmaccel/.mim'))]
+    assert not [x for x in names if 'private' in x]
+
+
+def test_editable_installation_links_configs_and_tools(tree):
+    for name in ('configs', 'tools'):
+        link = tree / 'mmaccel/.mim' / name
+        assert link.is_symlink()
+        assert link.resolve() == (tree / name).resolve()
+
+
+def lines(name):
+    text = (ROOT / name).read_text()
+    return [line for line in text.splitlines() if line and not line.startswith('#')]
+
+
+@pytest.mark.parametrize('name', CONSTRAINTS)
+def test_pinned_sets_satisfy_the_ranges(name):
+    pins = {x.name: x for x in map(Requirement, lines(name))}
+
+    required = [*map(Requirement, lines('requirements.txt'))]
+    for requirement in required:
+        key = requirement.name
+        if key == 'mmcv-lite' and key not in pins:
+            key = 'mmcv'
+        (pin,) = pins[key].specifier
+        assert pin.operator == '=='
+        assert requirement.specifier.contains(pin.version, prereleases=True), key
+
+
+@pytest.mark.parametrize('name', [*CONSTRAINTS, 'requirements.txt', 'pyproject.toml'])
+def test_no_index_and_no_path_is_named(name):
+    text = '\n'.join(lines(name))
+    assert '://' not in text
+    assert '--' not in text
+    assert '@' not in text

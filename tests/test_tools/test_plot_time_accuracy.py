@@ -1,0 +1,82 @@
+"""tools/analysis_tools/plot_time_accuracy.py."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from tests.test_evaluation.test_curves import point, write
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_time_accuracy.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('plot_time_accuracy', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for i, slope in enumerate((1, 3, 5)):
+        points = [point(10 * e, 60 * e, 20 + slope * e) for e in range(5)]
+        write(tmp_path / f'run{i}' / 'vis_data', points)
+    return [str(tmp_path / f'run{i}') for i in range(3)]
+
+
+def test_picture_and_points(tool, runs, tmp_path, capsys):
+    out, points = tmp_path / 'new' / 'f.png', tmp_path / 'f.json'
+    argv = [*runs, '--labels', 'A', 'B', 'A', '--out', str(out), '--json', str(points)]
+    assert tool.main(argv) == 0
+    image = matplotlib.image.imread(out)
+    assert image.shape[0] > 400 and image.shape[1] > 600
+    # both colours are in the picture, and the band of A
+    for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):
+        near = np.abs(image[..., :3] - np.array(colour) / 255).max(-1) < 0.02
+        assert near.sum() > 200
+
+    report = json.loads(points.read_text())
+    assert report['metric'] == 'knn_top1'
+    first, second = report['curves']
+    assert (first['label'], first['n']) == ('A', 2)
+    assert (second['label'], second['n']) == ('B', 1)
+    assert first['mean'] == [20, 23, 26, 29, 32]
+    assert first['min'][-1] == 24 and first['max'][-1] == 40
+    assert second['train_seconds'] == [0, 60, 120, 180, 240]
+    assert (
+        'A: knn_top1 32.00 after 240 s of training (runs: 2)' in capsys.readouterr()[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['missing'], 'has no vis_data/scalars.json'),
+        (['{run}', '--metric', 'acc'], "no scalar 'acc'; it has knn_top1"),
+    ],
+)
+def test_errors_in_one_line(tool, runs, tmp_path, capsys, argv, message):
+    argv = [arg.format(run=runs[0]) for arg in argv]
+    assert tool.main([*argv, '--out', str(tmp_path / 'f.png')]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and message in error and error.count('\n') == 1
+    assert not (tmp_path / 'f.png').exists()
+
+
+def test_labels_must_fit(tool, runs, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tool.main([*runs, '--labels', 'A', '--out', str(tmp_path / 'f.png')])
+    assert '1 labels for 3 runs' in capsys.readouterr().err
+
+
+def test_help_has_examples():
+    command = [sys.executable, str(TOOL), '--help']
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 'examples:' in done.stdout and '--labels A A B B' in done.stdout
