@@ -22,8 +22,11 @@ class SwAVHook(UpstreamSwAVHook):
     upstream rounds ``queue_length`` to the same value. A run that does not resume
     starts with an empty queue.
 
+    A model with a loss an exit (``AccelSwAV``) has a queue an exit.
+
     Shape:
-        queue of a process: (crops_for_assign, queue_length / world_size, feat_dim).
+        queue of a process: (losses, crops_for_assign, queue_length / world_size,
+        feat_dim).
 
     Note:
         Gathers the queues of all processes at the end of an epoch, and after an
@@ -49,11 +52,7 @@ class SwAVHook(UpstreamSwAVHook):
         self.queue = self._to_save = None
         if saved is None or runner.iter == 0:
             return
-        if saved.shape != (
-            len(self.crops_for_assign),
-            self.queue_length,
-            self.feat_dim,
-        ):
+        if saved.shape != self._shape(runner, self.queue_length):
             runner.logger.warning(
                 f'the checkpoint has a SwAV queue of shape {tuple(saved.shape)}, this '
                 'run needs another one: it starts empty. Resume with the same '
@@ -62,26 +61,25 @@ class SwAVHook(UpstreamSwAVHook):
             return
         length = self.queue_length // get_world_size()
         start = get_rank() * length
-        device = _device_of(_loss_of(runner))
-        self.queue = saved[:, start : start + length].to(device, copy=True)
+        device = _device_of(_losses_of(runner)[0])
+        self.queue = saved[:, :, start : start + length].to(device, copy=True)
         self._to_save = saved.cpu()
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Hand the queue to the loss, and build it when its time has come."""
-        loss = _loss_of(runner)
+        losses = _losses_of(runner)
         if (
             self.queue is None
             and self.queue_length > 0
             and runner.epoch >= self.epoch_queue_starts
         ):
-            self.queue = torch.zeros(
-                len(self.crops_for_assign),
-                self.queue_length // get_world_size(),
-                self.feat_dim,
-                device=_device_of(loss),
-            )
-        loss.queue = self.queue
-        loss.use_queue = False  # the loss itself turns it on once the queue is full
+            length = self.queue_length // get_world_size()
+            shape = self._shape(runner, length)
+            self.queue = torch.zeros(shape, device=_device_of(losses[0]))
+        for i, loss in enumerate(losses):
+            # a view: the loss fills the queue in place
+            loss.queue = None if self.queue is None else self.queue[i]
+            loss.use_queue = False  # the loss itself turns it on once it is full
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -109,14 +107,18 @@ class SwAVHook(UpstreamSwAVHook):
         if self._to_save is not None:
             checkpoint[_KEY] = self._to_save
 
+    def _shape(self, runner: Runner, length: int) -> tuple[int, ...]:
+        crops = len(self.crops_for_assign)
+        return (len(_losses_of(runner)), crops, length, self.feat_dim)
+
     def _gather(self, runner: Runner) -> None:
-        if _loss_of(runner).queue is not None:
-            self.queue = _loss_of(runner).queue
-            self._to_save = torch.cat(all_gather(self.queue), dim=1).cpu()
+        if self.queue is not None:
+            self._to_save = torch.cat(all_gather(self.queue), dim=2).cpu()
 
 
-def _loss_of(runner: Runner) -> torch.nn.Module:
-    return get_model(runner.model).head.loss
+def _losses_of(runner: Runner) -> list[torch.nn.Module]:
+    head = get_model(runner.model).head
+    return list(head.losses) if hasattr(head, 'losses') else [head.loss]
 
 
 def _device_of(module: torch.nn.Module) -> torch.device:

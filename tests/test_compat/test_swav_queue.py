@@ -56,7 +56,7 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, monkeypatch):
 
 def test_a_fresh_run_starts_with_an_empty_queue(tmp_path):
     swav_runner(tmp_path, 2).train()
-    saved = torch.load(tmp_path / 'epoch_2.pth')['swav_queue']
+    (saved,) = torch.load(tmp_path / 'epoch_2.pth')['swav_queue']
     assert saved.abs().sum() > 0
 
     fresh = swav_runner(tmp_path, 2, load_from=str(tmp_path / 'epoch_2.pth'))
@@ -81,17 +81,21 @@ def test_iteration_checkpoints_hold_the_queue_of_their_moment(tmp_path):
 
     assert len(seen) == 4
     for i, queue in enumerate(seen, start=1):
-        saved = torch.load(tmp_path / f'iter_{i}.pth')['swav_queue']
+        (saved,) = torch.load(tmp_path / f'iter_{i}.pth')['swav_queue']
         torch.testing.assert_close(saved, queue, atol=0, rtol=0)
 
 
-def fake_runner(iteration=0, by_epoch=True):
+def fake_runner(iteration=0, by_epoch=True, exits=1):
     """What the hook needs of a runner."""
-    loss = torch.nn.Linear(1, 1)
-    loss.queue = None
+    losses = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(exits))
+    for loss in losses:
+        loss.queue = None
     model = torch.nn.Module()
     model.head = torch.nn.Module()
-    model.head.loss = loss
+    if exits == 1:
+        model.head.loss = losses[0]
+    else:
+        model.head.losses = losses
     checkpoint = mmengine.hooks.CheckpointHook(interval=1, by_epoch=by_epoch)
     warnings = []
     return SimpleNamespace(
@@ -111,47 +115,54 @@ def new_hook(queue_length=8):
     return hook
 
 
-def saved_and_restored(rank, by_epoch):
-    """Fill this rank's queue, save, and restore in another run; return all three."""
-    hook, runner, checkpoint = new_hook(), fake_runner(by_epoch=by_epoch), {}
+def losses_of(runner):
+    head = runner.model.head
+    return head.losses if hasattr(head, 'losses') else [head.loss]
+
+
+def saved_and_restored(rank, by_epoch, exits):
+    """Fill this rank's queues, save, and restore in another run; return all three."""
+    hook, runner = new_hook(), fake_runner(by_epoch=by_epoch, exits=exits)
+    checkpoint = {}
     hook.before_train(runner)
     hook.before_train_epoch(runner)
-    own = torch.randn(
-        runner.model.head.loss.queue.shape,
-        generator=torch.Generator().manual_seed(rank),
-    )
-    runner.model.head.loss.queue = own
+    generator = torch.Generator().manual_seed(rank)
+    own = []
+    for loss in losses_of(runner):
+        own.append(torch.randn(loss.queue.shape, generator=generator))
+        loss.queue.copy_(own[-1])
     if by_epoch:
         hook.after_train_epoch(runner)
     else:
         hook.after_train_iter(runner, 0)
     hook.before_save_checkpoint(runner, checkpoint)
 
-    hook, runner = new_hook(), fake_runner(iteration=1)
+    hook, runner = new_hook(), fake_runner(iteration=1, exits=exits)
     hook.after_load_checkpoint(runner, checkpoint)
     hook.before_train(runner)
     hook.before_train_epoch(runner)
     again = {}
     hook.before_save_checkpoint(runner, again)
     assert torch.equal(again['swav_queue'], checkpoint['swav_queue'])
-    return own, checkpoint['swav_queue'], runner.model.head.loss.queue, get_world_size()
+    restored = torch.stack([loss.queue for loss in losses_of(runner)])
+    return torch.stack(own), checkpoint['swav_queue'], restored, get_world_size()
 
 
-@pytest.mark.parametrize('by_epoch', [True, False])
-def test_each_rank_gets_its_own_queue_back(tmp_path, by_epoch):
-    ranks = two_ranks(saved_and_restored, tmp_path, by_epoch)
+@pytest.mark.parametrize(('by_epoch', 'exits'), [(True, 1), (False, 4)])
+def test_each_rank_gets_its_own_queues_back(tmp_path, by_epoch, exits):
+    ranks = two_ranks(saved_and_restored, tmp_path, by_epoch, exits)
 
-    everything = torch.cat([own for own, *_ in ranks], dim=1)
+    everything = torch.cat([own for own, *_ in ranks], dim=2)
     for own, saved, restored, world_size in ranks:
         assert world_size == 2
-        assert own.shape == (2, 4, 3)
+        assert own.shape == (exits, 2, 4, 3)
         assert torch.equal(saved, everything)
         assert torch.equal(restored, own)
 
 
 def test_a_queue_of_another_size_is_refused_with_a_warning():
     hook, runner = new_hook(queue_length=4), fake_runner(iteration=1)
-    hook.after_load_checkpoint(runner, {'swav_queue': torch.ones(2, 8, 3)})
+    hook.after_load_checkpoint(runner, {'swav_queue': torch.ones(1, 2, 8, 3)})
     hook.before_train(runner)
     hook.before_train_epoch(runner)
 

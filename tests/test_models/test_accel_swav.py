@@ -1,9 +1,7 @@
 """AccelSwAV against upstream's SwAV and plain loops, with and without multi-crop."""
 
 import copy
-import importlib.util
 import math
-import sys
 from unittest import mock
 
 import pytest
@@ -16,6 +14,7 @@ from mmaccel.models.algorithms.accel_swav import same_size
 from mmaccel.models.layers.windows import draw_windows, window_size
 from tests.builders import BACKBONE, CHANNELS, CROP, build, views
 from tests.steps import assert_same_states, sgd, step
+from tests.test_compat.swav import upstream_sinkhorn
 
 CROPS = {'2x64': [2], '2x64+4x32': [2, 4]}
 
@@ -86,21 +85,14 @@ def test_last_exit_without_windows_equals_upstream(num_crops):
 
 
 def test_one_process_equals_upstream_as_released():
-    import mmselfsup.utils  # noqa: F401
-
-    path = sys.modules['mmselfsup.utils.distributed_sinkhorn'].__file__
-    spec = importlib.util.spec_from_file_location('released_sinkhorn', path)
-    released = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(released)
+    released = upstream_sinkhorn()
     # in double precision: rounding apart, which 20 steps would amplify
     accel, upstream = (model.double() for model in twins([2]))
     optimizers = [sgd(accel), sgd(upstream)]
     for i in range(20):
         inputs = [view.double() for view in multi_views([2], seed=i)]
         ours = step(accel, optimizers[0], inputs, seed=i)
-        with mock.patch.object(
-            swav_loss, 'distributed_sinkhorn', released.distributed_sinkhorn
-        ):
+        with mock.patch.object(swav_loss, 'distributed_sinkhorn', released):
             theirs = step(upstream, optimizers[1], inputs, seed=i)
         torch.testing.assert_close(ours, theirs)
 

@@ -1,0 +1,4 @@
+# Table 6, + PB: exits without windows.
+_base_ = '../accel/mocov2_r50_8xb32.py'
+
+model = dict(crop_layer=None)
