@@ -3,9 +3,9 @@
 import json
 import signal
 
+import pytest
 import torch
 
-import pytest
 import tests.hooks  # noqa: F401
 from tests.folder_run import write_config, write_images
 from tests.processes import run_tool
