@@ -147,6 +147,13 @@ def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
             )
 
 
+def tell_where(work_dir: str) -> None:
+    """Say where the results are."""
+    print(f'Done. Checkpoints, logs and curves: {work_dir}')
+    if any(Path(work_dir).glob('**/events.out.tfevents*')):
+        print(f'  tensorboard --logdir {work_dir}')
+
+
 def say(message: str) -> None:
     """Print once, not once a process."""
     if process_rank() == 0:
@@ -168,10 +175,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         say(f'seed {command.runner.seed}, results in {command.runner.work_dir}')
         command.runner.train()
         if is_main_process():
-            print(
-                f'Done. Checkpoints, logs and curves: {command.runner.work_dir}\n'
-                f'  tensorboard --logdir {command.runner.work_dir}'
-            )
+            tell_where(command.runner.work_dir)
 
     return Command(args.debug).run(body)
 

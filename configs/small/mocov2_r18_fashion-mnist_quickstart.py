@@ -9,3 +9,10 @@ model = dict(
 )
 
 train_dataloader = dict(batch_size=128, num_workers=1, dataset=dict(indices=10000))
+
+default_hooks = dict(
+    logger=dict(interval=25),
+    checkpoint=dict(interval=1, max_keep_ckpts=1),
+    knn=dict(max_train=5000, max_test=2000),
+)
+log_processor = dict(window_size=25)

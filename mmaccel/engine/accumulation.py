@@ -29,7 +29,7 @@ def pending_gradients(runner) -> dict[str, Tensor]:
     }
     for gradient in gradients.values():
         all_reduce(gradient, op='mean')
-    return gradients
+    return {name: gradient.cpu() for name, gradient in gradients.items()}
 
 
 def restore_gradients(runner, gradients: dict[str, Tensor]) -> None:
@@ -37,7 +37,7 @@ def restore_gradients(runner, gradients: dict[str, Tensor]) -> None:
     for name, parameter in _bare(runner.model).named_parameters():
         if name in gradients:
             with torch.no_grad():
-                parameter.grad = gradients[name].to(parameter.device).clone()
+                parameter.grad = gradients[name].to(parameter.device)
 
 
 def _bare(model: nn.Module) -> nn.Module:

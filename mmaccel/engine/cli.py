@@ -94,6 +94,17 @@ def _sentence(error: Exception) -> str:
             f'{error.strerror}: {error.filename}' if error.filename else error.strerror
         )
     text = ' '.join(text.split())
-    if not isinstance(error, _EXPECTED):
+    if not _raised_by_mmaccel(error):
         text += ' (MMACCEL_DEBUG=1 shows where)'
     return text
+
+
+def _raised_by_mmaccel(error: Exception) -> bool:
+    """Whether the text is ours, and so says all there is to say."""
+    if isinstance(error, _EXPECTED):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get('__name__', '') if trace else ''
+    return module.partition('.')[0] == 'mmaccel'

@@ -13,6 +13,8 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmselfsup.registry import MODEL_WRAPPERS
 from torch import nn
 
+from mmaccel.errors import ConfigError
+
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
@@ -62,9 +64,22 @@ def process_rank() -> int:
 
 
 def world_size(launcher: str) -> int:
-    """Number of processes a launcher started, before they are joined."""
-    names = dict(pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
-    return int(os.environ.get(names.get(launcher, ''), 1))
+    """Number of processes a launcher started, before they are joined.
+
+    Raises:
+        ConfigError: If the launcher did not start this one.
+    """
+    if launcher == 'none':
+        return 1
+    variable = dict(
+        pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
+    )[launcher]
+    if variable not in os.environ:
+        raise ConfigError(
+            f'--launcher {launcher} is for processes that it started itself; use '
+            'tools/dist_train.sh, tools/slurm_train.sh or mpirun, or leave it out'
+        )
+    return int(os.environ[variable])
 
 
 def local_world_size(launcher: str) -> int:

@@ -41,6 +41,7 @@ def check_training(cfg: Config) -> None:
                 f'{cfg.filename} has no {key}, so it cannot be trained; tools/test.py '
                 'evaluates'
             )
+    world_size(cfg.get('launcher', 'none'))
     check_work_dir(cfg.work_dir)
     check_data(cfg, 'train_dataloader')
     if cfg.get('val_dataloader'):

@@ -163,7 +163,14 @@ def test_fewer_images_than_a_batch(tmp_path, images):
     ],
 )
 def test_setting_of_a_component(tmp_path, images, options, expected):
-    assert expected in start(tmp_path, images, **options)
+    text = start(tmp_path, images, **options)
+    assert expected in text and 'MMACCEL_DEBUG' not in text
+
+
+def test_setting_of_a_component_of_others(tmp_path, images):
+    options = {'optim_wrapper.optimizer.lr': -1.0}
+    text = start(tmp_path, images, **options)
+    assert text == ('error: Invalid learning rate: -1.0 (MMACCEL_DEBUG=1 shows where)')
 
 
 @pytest.mark.parametrize(
@@ -171,6 +178,7 @@ def test_setting_of_a_component(tmp_path, images, options, expected):
     [
         (['none.py'], 'there is no config file none.py'),
         (['{config}', '--resume', 'none.pth'], 'there is no checkpoint none.pth'),
+        (['{config}', '--launcher', 'pytorch'], 'use tools/dist_train.sh'),
         (['{config}', '--amp'], 'mixed precision needs a GPU'),
         (['{config}', '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=256'),
     ],

@@ -91,8 +91,8 @@ class BadSampleHook(Hook):
             raise TrainingStopped(
                 f'{len(self._bad)} of {judged} images could not be read, more than '
                 f'{self.max_fraction:.2%}; repair or remove the files named in the '
-                f'log (the last is {path}: {reason}), or raise max_fraction of '
-                'BadSampleHook'
+                f'log (the last is {path}: {reason}), or tolerate more with '
+                "dict(type='BadSampleHook', max_fraction=...) in custom_hooks"
             )
 
 
