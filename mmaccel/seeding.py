@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 #: Streams, so that equal counters of different purposes give independent numbers.
-SAMPLE, REPLACEMENT, STEP = 1, 2, 3
+SAMPLE, REPLACEMENT, STEP, PLAN, WINDOW = 1, 2, 3, 4, 5
 
 
 def derived_seeds(stream: int, *counters: int, count: int = 1) -> list[int]:
@@ -39,3 +39,17 @@ def seed_host(stream: int, *counters: int) -> int:
     seed = (high << 32) + low
     torch.default_generator.manual_seed(seed)
     return seed
+
+
+def derived_generator(stream: int, *counters: int) -> torch.Generator:
+    """CPU generator that depends on a stream and counters alone.
+
+    Every rank and every resumed run gets the same numbers from it, without talking and
+    without saved state.
+
+    Args:
+        stream (int): One of this module's streams.
+        *counters (int): Non-negative, for example ``(seed, iteration, rank)``.
+    """
+    high, low = derived_seeds(stream, *counters, count=2)
+    return torch.Generator().manual_seed((high << 32) + low)

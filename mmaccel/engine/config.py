@@ -18,7 +18,13 @@ from mmaccel.errors import ConfigError
 from .distributed import local_world_size
 
 _CPU_WRAPPER = 'mmselfsup.CPUDistributedDataParallel'
-_HOOKS = ('StepSeedHook', 'InvalidLossHook', 'BadSampleHook', 'CurvesHook')
+_HOOKS = (
+    'StepSeedHook',
+    'InvalidLossHook',
+    'BadSampleHook',
+    'CurvesHook',
+    'StuckLossHook',
+)
 _SCOPES = (None, 'mmselfsup')
 
 

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-
-def seeded_generator(*counters: int) -> torch.Generator:
-    """CPU generator that is a function of non-negative integers alone.
-
-    A seed and a counter give every rank and every resumed run the same numbers
-    without talking and without saved state.
-
-    Args:
-        *counters (int): For example ``(seed, iteration, rank)``, each >= 0.
-    """
-    state = np.random.SeedSequence(counters).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) % 2**63)
+from mmaccel.seeding import WINDOW, derived_generator
 
 
 @dataclass(frozen=True)
@@ -47,4 +35,6 @@ class StepPlan:
 
     def window_generator(self) -> torch.Generator | None:
         """Return a fresh generator for this iteration's windows."""
-        return None if self.window_seed is None else seeded_generator(*self.window_seed)
+        if self.window_seed is None:
+            return None
+        return derived_generator(WINDOW, *self.window_seed)

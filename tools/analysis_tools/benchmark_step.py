@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 
 import mmengine
 import torch
@@ -145,4 +144,4 @@ def _title(name: str) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

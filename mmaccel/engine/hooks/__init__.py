@@ -7,6 +7,7 @@ from .invalid_loss_hook import InvalidLossHook
 from .knn_hook import KNNHook
 from .partial_backprop_hook import PartialBackpropHook
 from .step_seed_hook import StepSeedHook
+from .stuck_loss_hook import StuckLossHook
 from .throughput_hook import ThroughputHook
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'InvalidLossHook',
     'BadSampleHook',
     'CurvesHook',
+    'StuckLossHook',
     'ThroughputHook',
     'KNNHook',
 ]

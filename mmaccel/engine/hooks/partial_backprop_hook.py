@@ -13,7 +13,9 @@ from mmengine.model import is_model_wrapper
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
-from ..plan import StepPlan, seeded_generator
+from mmaccel.seeding import PLAN, derived_generator
+
+from ..plan import StepPlan
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
 
@@ -137,7 +139,7 @@ class PartialBackpropHook(Hook):
 
     def draw(self, model: torch.nn.Module, seed: int, update: int) -> StepPlan:
         """Plan of the optimizer update number ``update``, counted from 0."""
-        generator = seeded_generator(seed, update)
+        generator = derived_generator(PLAN, seed, update)
         if self.update_scheme == 'skipping':
             blocks = _not_adjacent(model.num_blocks, self._share(model), generator)
             return StepPlan(len(self.exit_probs), blocks=blocks)

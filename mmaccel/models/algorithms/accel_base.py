@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -38,6 +38,8 @@ class AccelMixin:
     backbone: nn.Module
     neck: IntermediateNeck
     plan: StepPlan | None
+    crop_layer: Any  # a layer of mmaccel.models.layers, or None
+    training: bool
 
     def _init_accel(
         self,

@@ -1,0 +1,76 @@
+"""Say so when a loss stays at its chance level."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from mmengine.hooks import Hook
+from mmselfsup.registry import HOOKS
+
+_CHECK = {
+    'SwAV': 'that the learning rate warms up, that prototypes are frozen at first '
+    '(frozen_layers_cfg), that the queue does not start too early '
+    '(epoch_queue_starts), and epsilon (0.03 is steadier than 0.05 on small sets)',
+    'SimCLR': 'that the learning rate fits the batch (--auto-scale-lr) and warms up, the '
+    'temperature, and that the views of an image still share content',
+    'MoCo': 'that the learning rate fits the batch (--auto-scale-lr), the momentum of the '
+    'key encoder, and that the views of an image still share content',
+}
+
+
+@HOOKS.register_module()
+class StuckLossHook(Hook):
+    """Warn of a likely collapse: a loss at its chance level for a whole epoch.
+
+    A model whose features are all alike cannot tell a positive from the negatives; its
+    loss is the logarithm of their number, and stays there. The curve looks flat and
+    harmless, and days go by.
+
+    Args:
+        tolerance (float): Distance of an epoch's mean loss from the chance level that
+            counts as none, as a share of it. Defaults to 0.01.
+        begin (int): Epochs at the start that are not judged: SwAV's prototypes are
+            frozen and MoCo's queue is random then. Defaults to 1.
+
+    Note:
+        Needs the ``chance`` that accelerated models report.
+    """
+
+    # behind the hook that writes the losses to the message hub
+    priority = 'LOW'
+
+    def __init__(self, tolerance: float = 0.01, begin: int = 1) -> None:
+        self.tolerance = tolerance
+        self.begin = begin
+        self._losses: dict[str, list[float]] = defaultdict(list)
+
+    def before_train_epoch(self, runner) -> None:
+        """Forget the last epoch."""
+        self._losses.clear()
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Note the losses of this iteration, which the message hub has as numbers."""
+        for key in outputs or ():
+            if key.startswith('loss_exit'):
+                value = runner.message_hub.get_scalar(f'train/{key}').current()
+                self._losses[key[len('loss_exit') :]].append(float(value))
+
+    def after_train_epoch(self, runner) -> None:
+        """Judge the epoch."""
+        scalars = runner.message_hub.log_scalars
+        if runner.epoch < self.begin or 'train/chance' not in scalars:
+            return
+        chance = float(scalars['train/chance'].current())
+        for stage, losses in sorted(self._losses.items()):
+            mean = sum(losses) / len(losses)
+            if abs(mean - chance) <= self.tolerance * chance:
+                name = runner.cfg.model.type
+                check = next((c for key, c in _CHECK.items() if key in name), '')
+                runner.logger.warning(
+                    f'Likely collapse: the mean loss of exit {stage} in epoch '
+                    f'{runner.epoch + 1}, {mean:.3f}, is its chance level {chance:.3f}: '
+                    f'nothing was learned. Check {check}; feat_std and eff_rank in the '
+                    'log tell whether features became alike'
+                )
