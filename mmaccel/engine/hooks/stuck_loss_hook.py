@@ -11,10 +11,10 @@ _CHECK = {
     'SwAV': 'that the learning rate warms up, that prototypes are frozen at first '
     '(frozen_layers_cfg), that the queue does not start too early '
     '(epoch_queue_starts), and epsilon (0.03 is steadier than 0.05 on small sets)',
-    'SimCLR': 'that the learning rate fits the batch (--auto-scale-lr) and warms up, the '
-    'temperature, and that the views of an image still share content',
-    'MoCo': 'that the learning rate fits the batch (--auto-scale-lr), the momentum of the '
-    'key encoder, and that the views of an image still share content',
+    'SimCLR': 'that the learning rate fits the batch (--auto-scale-lr) and warms up, '
+    'the temperature, and that the views of an image still share content',
+    'MoCo': 'that the learning rate fits the batch (--auto-scale-lr), the momentum of '
+    'the key encoder, and that the views of an image still share content',
 }
 
 
@@ -70,7 +70,7 @@ class StuckLossHook(Hook):
                 check = next((c for key, c in _CHECK.items() if key in name), '')
                 runner.logger.warning(
                     f'Likely collapse: the mean loss of exit {stage} in epoch '
-                    f'{runner.epoch + 1}, {mean:.3f}, is its chance level {chance:.3f}: '
-                    f'nothing was learned. Check {check}; feat_std and eff_rank in the '
-                    'log tell whether features became alike'
+                    f'{runner.epoch + 1}, {mean:.3f}, is its chance level '
+                    f'{chance:.3f}: nothing was learned. Check {check}; feat_std and '
+                    'eff_rank in the log tell whether features became alike'
                 )
