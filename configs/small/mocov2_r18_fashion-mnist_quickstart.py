@@ -8,11 +8,11 @@ model = dict(
     neck=dict(in_channels=128, hid_channels=128),
 )
 
-train_dataloader = dict(batch_size=128, num_workers=1, dataset=dict(indices=10000))
+train_dataloader = dict(batch_size=64, num_workers=1, dataset=dict(indices=10000))
 
 default_hooks = dict(
     logger=dict(interval=25),
     checkpoint=dict(interval=1, max_keep_ckpts=1),
-    knn=dict(max_train=5000, max_test=2000),
+    knn=dict(interval=2, k=20, max_train=5000, max_test=2000),
 )
 log_processor = dict(window_size=25)

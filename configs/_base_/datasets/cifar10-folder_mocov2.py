@@ -53,10 +53,11 @@ labelled_pipeline = [
 labelled_set = dict(type='mmcls.CustomDataset', pipeline=labelled_pipeline)
 knn_monitor = dict(
     type='KNNHook',
+    interval=5,
     train_dataloader=dict(
-        dataset=dict(labelled_set, data_prefix=data_root + 'train'), num_workers=4
+        dataset=dict(labelled_set, data_prefix=data_root + 'train'), num_workers=2
     ),
     test_dataloader=dict(
-        dataset=dict(labelled_set, data_prefix=data_root + 'test'), num_workers=4
+        dataset=dict(labelled_set, data_prefix=data_root + 'test'), num_workers=2
     ),
 )

@@ -38,6 +38,7 @@ labelled_set = dict(
 )
 knn_monitor = dict(
     type='KNNHook',
+    interval=5,
     train_dataloader=dict(dataset=dict(labelled_set, test_mode=False)),
     test_dataloader=dict(dataset=dict(labelled_set, test_mode=True)),
 )
