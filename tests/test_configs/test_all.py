@@ -80,9 +80,7 @@ def reduced(name, images, work_dir):
         dataset=dict(type='UnlabelledFolder', data_root=str(images), pipeline=pipeline),
     )
     cfg.default_hooks.pop('knn', None)  # has tests of its own
-    cfg.default_hooks.checkpoint.update(
-        by_epoch=False, interval=2, max_keep_ckpts=-1
-    )
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2, max_keep_ckpts=-1)
     cfg.randomness = dict(seed=0)
     cfg.experiment_name = f'{name}-{work_dir.name}'
     set_work_dir(cfg, str(work_dir))
