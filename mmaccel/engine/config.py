@@ -26,6 +26,8 @@ _HOOKS = (
     'StuckLossHook',
 )
 _SCOPES = (None, 'mmselfsup')
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CONFIG_ROOTS = (_PACKAGE.parent, _PACKAGE / '.mim')  # in a checkout, installed
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -43,6 +45,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
         package, _, inside = path.partition('::')
         root = os.path.join(get_installed_path(package), '.mim', 'configs')
         path = os.path.join(root, inside)
+    else:  # a config of ours names its baseline from where configs/ is
+        places = [Path(), *_CONFIG_ROOTS]
+        path = next((str(p / path) for p in places if (p / path).is_file()), path)
     if not os.path.isfile(path):
         raise ConfigError(f'there is no config file {path}')
     cfg = Config.fromfile(path)

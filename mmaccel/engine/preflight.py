@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import tempfile
 from typing import Iterator
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmselfsup.registry import DATASETS, MODELS
 
 from mmaccel.errors import ConfigError
@@ -33,7 +31,7 @@ def check_training(cfg: Config) -> None:
         ConfigError: If it cannot work.
 
     Note:
-        Creates the work directory. Warns of an Accel model without its hook.
+        Creates the work directory.
     """
     for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
@@ -50,7 +48,6 @@ def check_training(cfg: Config) -> None:
         kind = MODELS.get(cfg.model.type)
         if kind is not None:
             check_queue(cfg, kind)
-            check_hook(cfg, kind)
             check_views(cfg, kind)
 
 
@@ -104,28 +101,6 @@ def check_queue(cfg: Config, kind: type) -> None:
         raise ConfigError(
             f'{kind.__name__} needs full batches, since its queue is filled by whole '
             'ones; set train_dataloader.drop_last=True'
-        )
-
-
-def check_hook(cfg: Config, kind: type) -> None:
-    """See that an Accel model and its hook come together."""
-    hooks = [*(cfg.get('custom_hooks') or []), *cfg.get('default_hooks', {}).values()]
-    names = {
-        str(h.get('type')).rpartition('.')[2] for h in hooks if isinstance(h, dict)
-    }
-    has_hook = 'PartialBackpropHook' in names
-    if hasattr(kind, 'num_exits') and not has_hook:
-        print_log(
-            f'{kind.__name__} runs without PartialBackpropHook: only the last exit is '
-            "trained. Add custom_hooks=[dict(type='PartialBackpropHook', "
-            'exit_probs=...)] to train all of them.',
-            logger='current',
-            level=logging.WARNING,
-        )
-    elif has_hook and not hasattr(kind, 'num_exits'):
-        raise ConfigError(
-            f'PartialBackpropHook needs an Accel model but model.type is '
-            f"{kind.__name__}; use 'AccelMoCo' or remove the hook from custom_hooks"
         )
 
 

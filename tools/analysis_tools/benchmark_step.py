@@ -10,13 +10,24 @@ import argparse
 import json
 import os
 import platform
+import sys
+from pathlib import Path
 
 import mmengine
+
+try:
+    import mmaccel  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != 'mmaccel':
+        raise
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
+
 import torch
 from mmengine.config import DictAction
 
 from mmaccel.analysis import Spread, StepRunner
 from mmaccel.analysis.measure import peak_memory_mb, process_peak_mb, time_steps
+from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 
 EXAMPLES = """examples:
@@ -73,9 +84,14 @@ def device_name(device: str) -> str:
     return f'CPU {model}, {torch.get_num_threads()} threads'
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Time, print and save."""
+def main(argv: list[str] | None = None) -> int:
+    """Time, print and save; return the exit code."""
     args = parse_args(argv)
+    return Command().run(lambda _: report_times(args))
+
+
+def report_times(args: argparse.Namespace) -> None:
+    """Time, print and save."""
     if args.threads:
         torch.set_num_threads(args.threads)
     options = dict(
@@ -144,4 +160,4 @@ def _title(name: str) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

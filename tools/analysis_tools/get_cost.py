@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from pathlib import Path
+
+try:
+    import mmaccel  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != 'mmaccel':
+        raise
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
 import torch
 from mmengine.config import DictAction
 
 from mmaccel.analysis import StepRunner, cost_of_step
+from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 
 EXAMPLES = """examples:
@@ -52,9 +62,14 @@ def total(cost: dict) -> int:
     return cost['forward'] + cost['backward']
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Count, print and save."""
+def main(argv: list[str] | None = None) -> int:
+    """Count, print and save; return the exit code."""
     args = parse_args(argv)
+    return Command().run(lambda _: report_cost(args))
+
+
+def report_cost(args: argparse.Namespace) -> None:
+    """Count, print and save."""
     costs = measure(args.config, args.size, args.cfg_options)
     baseline = args.baseline or load_config(args.config).get('baseline')
     expected = sum(cost['probability'] * total(cost) for cost in costs.values())
@@ -102,4 +117,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
