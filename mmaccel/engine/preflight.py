@@ -48,6 +48,7 @@ def check_training(cfg: Config) -> None:
         kind = MODELS.get(cfg.model.type)
         if kind is not None:
             check_queue(cfg, kind)
+            check_hook(cfg, kind)
             check_views(cfg, kind)
 
 
@@ -101,6 +102,20 @@ def check_queue(cfg: Config, kind: type) -> None:
         raise ConfigError(
             f'{kind.__name__} needs full batches, since its queue is filled by whole '
             'ones; set train_dataloader.drop_last=True'
+        )
+
+
+def check_hook(cfg: Config, kind: type) -> None:
+    """Refuse the hook of an Accel model with another model, before that is built."""
+    hooks = [*(cfg.get('custom_hooks') or []), *cfg.get('default_hooks', {}).values()]
+    names = {
+        str(h.get('type')).rpartition('.')[2] for h in hooks if isinstance(h, dict)
+    }
+    if 'PartialBackpropHook' in names and not hasattr(kind, 'num_exits'):
+        raise ConfigError(
+            f'PartialBackpropHook needs an Accel model but model.type is '
+            f"{kind.__name__}; use 'AccelMoCo', 'AccelSimCLR' or 'AccelSwAV', or "
+            'remove the hook from custom_hooks'
         )
 
 
