@@ -71,7 +71,7 @@ def start(tmp_path, images, *argv, **options):
         (
             {'model': dict(type='mmselfsup.MoCo')},
             'PartialBackpropHook needs an Accel model but model.type is MoCo; '
-            "use 'AccelMoCo' or remove the hook from custom_hooks",
+            "use 'AccelMoCo', 'AccelSimCLR' or 'AccelSwAV', or remove the hook",
         ),
         (
             {f'{DATA}.pipeline': ONE_VIEW},
