@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS, MODELS
 
 from mmaccel.engine.plan import StepPlan
@@ -86,6 +87,7 @@ class StepRunner:
         device: str = 'cpu',
         amp: bool = False,
     ) -> None:
+        init_default_scope(cfg.get('default_scope', 'mmselfsup'))
         torch.manual_seed(0)
         self.device = torch.device(device)
         self.batch_size = batch_size

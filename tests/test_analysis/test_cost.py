@@ -158,3 +158,10 @@ def test_a_measured_step_trains_the_model():
     before = runner.model.backbone.conv1.weight.detach().clone()
     runner.step(StepPlan(2))
     assert not torch.equal(before, runner.model.backbone.conv1.weight)
+
+
+def test_upstreams_own_optimizer_is_found():
+    cfg = config()
+    cfg.default_scope = 'mmselfsup'
+    cfg.optim_wrapper.optimizer = dict(type='LARS', lr=0.1)
+    assert type(StepRunner(cfg, 4).optim_wrapper.optimizer).__name__ == 'LARS'

@@ -40,6 +40,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--baseline', help="config to compare with; default: the config's `baseline`"
     )
     parser.add_argument('--size', type=int, help='side of the views in pixels')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=2,  # the fewest that batch norms of vectors accept
+        help='images of the step that is counted; figures are an image; default: 2',
+    )
     parser.add_argument('--json', metavar='F', help='also write the figures to F')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings'
@@ -47,10 +53,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def measure(config: str, size: int | None, options: dict | None) -> dict[str, dict]:
+def measure(
+    config: str, args: argparse.Namespace, options: dict | None = None
+) -> dict[str, dict]:
     """Return the cost and the probability of everything an update may do."""
-    # two images are the fewest that batch norms of vectors accept
-    runner = StepRunner(load_config(config, options), batch_size=2, size=size)
+    runner = StepRunner(load_config(config, options), args.batch_size, args.size)
     return {
         name: dict(cost_of_step(runner, plan), probability=probability)
         for name, (probability, plan) in runner.variants.items()
@@ -70,14 +77,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def report_cost(args: argparse.Namespace) -> None:
     """Count, print and save."""
-    costs = measure(args.config, args.size, args.cfg_options)
+    costs = measure(args.config, args, args.cfg_options)
     baseline = args.baseline or load_config(args.config).get('baseline')
     expected = sum(cost['probability'] * total(cost) for cost in costs.values())
     report = dict(
         device='cpu',
         torch=torch.__version__,
         config=args.config,
-        batch_size=2,
+        batch_size=args.batch_size,
         n=1,
         unit='MACs an image',
         exit_probs={name: cost['probability'] for name, cost in costs.items()},
@@ -92,7 +99,7 @@ def report_cost(args: argparse.Namespace) -> None:
         ratio=None,
     )
     if baseline:
-        (cost,) = measure(baseline, args.size, None).values()
+        (cost,) = measure(baseline, args).values()
         costs['baseline'] = cost
         report.update(baseline_macs=total(cost), ratio=round(expected / total(cost), 4))
 
