@@ -68,11 +68,13 @@ def test_chosen_pair_equals_a_plain_reference_with_in_batch_negatives():
     step(model, sgd(model), [v.double() for v in views(seed=9)], seed=0)
     model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
     seen = {}
-    model.crop_layer.register_forward_hook(
-        lambda _, args, out: seen.update(
-            x1=args[0].detach(), x2=args[1].detach(), pair=out
-        )
-    )
+    choose = model.crop_layer.choose
+
+    def recorded(x1, x2, *args):
+        seen.update(x1=x1.detach(), x2=x2.detach(), corners=choose(x1, x2, *args))
+        return seen['corners']
+
+    model.crop_layer.choose = recorded
     model.loss([view.double() for view in views(batch=5)], [])
 
     x = [seen['x1'], seen['x2']]
@@ -104,8 +106,8 @@ def test_chosen_pair_equals_a_plain_reference_with_in_batch_negatives():
                     loss = nt_xent(a, b, others) + nt_xent(b, a, others)
                     if loss > best + 1e-12:
                         best, choice = loss, (p, q)
-            assert torch.equal(seen['pair'].corners_q[n], corners[0][n, choice[0]])
-            assert torch.equal(seen['pair'].corners_k[n], corners[1][n, choice[1]])
+            assert torch.equal(seen['corners'][0][n], corners[0][n, choice[0]])
+            assert torch.equal(seen['corners'][1][n], corners[1][n, choice[1]])
 
 
 @pytest.mark.parametrize('supervision', ['exit', 'cumulative'])

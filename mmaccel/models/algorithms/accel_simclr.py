@@ -91,8 +91,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
 
         def crop(stage: int, going_on: list[Branch]) -> None:
             score = partial(self.score_windows, stage, views.x)
-            pair = self.crop_layer(views.x[0::2], views.x[1::2], score, generator)
-            views.x = torch.stack((pair.x_q, pair.x_k), 1).flatten(0, 1)
+            views.x = self.crop_layer.side_by_side(views.x, score, generator)
 
         run_stages([views], self.crop_after, crop)
 

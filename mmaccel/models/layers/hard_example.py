@@ -62,12 +62,34 @@ class HardExampleLayer(nn.Module):
             to_key_order (Callable, optional): Brings rows from image order to that
                 of ``x_k``, where the two differ (shuffle-BN).
         """
-        with torch.no_grad():
-            losses = score(*(x.mean(dim=(2, 3)).unsqueeze(1) for x in (x_q, x_k)))
-        hardest = losses.flatten().argsort(descending=True, stable=True)
-        kept = hardest[: self._number(len(x_q))].sort().values
+        kept = self._hardest(x_q, x_k, score)
         rows = _key_rows(kept, len(x_q), to_key_order)
         return Selection(x_q[kept], x_k[rows], kept=kept)
+
+    def side_by_side(
+        self,
+        x: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Drop all but the hardest images where views lie next to each other.
+
+        Args:
+            x (Tensor): Maps (2N, C, H, W); rows 2n and 2n + 1 are views of image n.
+            score (Callable): As in :meth:`forward`.
+            generator (torch.Generator, optional): Not needed here.
+
+        Returns:
+            Tensor: Maps (2n, C, H, W) of the images kept, in the same order.
+        """
+        kept = self._hardest(x[0::2], x[1::2], score)
+        return x[torch.stack((2 * kept, 2 * kept + 1), dim=1).flatten()]
+
+    @torch.no_grad()
+    def _hardest(self, x_q: Tensor, x_k: Tensor, score: Callable) -> Tensor:
+        losses = score(*(x.mean(dim=(2, 3)).unsqueeze(1) for x in (x_q, x_k)))
+        hardest = losses.flatten().argsort(descending=True, stable=True)
+        return hardest[: self._number(len(x_q))].sort().values
 
     def random(
         self,

@@ -104,33 +104,67 @@ class HardPairCropLayer(nn.Module):
         Returns:
             Selection: Windows and their places.
         """
+        corners_q, corners_k = self.choose(x_q, x_k, score, generator, to_key_order)
+        size = self._size(x_q)
+        return Selection(
+            crop_windows(x_q, corners_q, size),
+            crop_windows(x_k, corners_k, size),
+            corners_q,
+            corners_k,
+        )
+
+    def side_by_side(
+        self,
+        x: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Choose and crop where an image's two views lie next to each other.
+
+        Args:
+            x (Tensor): Maps (2N, C, H, W); rows 2n and 2n + 1 are views of image n.
+            score (Callable): As in :meth:`forward`.
+            generator (torch.Generator, optional): As in :meth:`forward`.
+
+        Returns:
+            Tensor: Windows (2N, C, h, w) in the same order.
+        """
+        corners = torch.stack(self.choose(x[0::2], x[1::2], score, generator), dim=1)
+        return crop_windows(x, corners.flatten(0, 1), self._size(x))
+
+    @torch.no_grad()
+    def choose(
+        self,
+        x_q: Tensor,
+        x_k: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        generator: torch.Generator | None = None,
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw candidates and choose a pair, without cropping.
+
+        Takes the arguments of :meth:`forward`.
+
+        Returns:
+            tuple[Tensor, Tensor]: (N, 2) top and left cells of the chosen windows,
+            each in the order of its maps.
+        """
         size = self._size(x_q)
         corners_q = self._draw(x_q, size, generator)
         corners_k = self._draw(x_k, size, generator)
         if to_key_order is not None:
             corners_k = to_key_order(corners_k)
-
         if self._nothing_to_choose(x_q, size):
-            p = q = x_q.new_zeros(len(x_q), dtype=torch.long)
-        else:
-            with torch.no_grad():
-                pair_loss = score(
-                    pool_windows(x_q, corners_q, size),
-                    pool_windows(x_k, corners_k, size),
-                )
-            chosen = self._choose(pair_loss.flatten(1))
-            p = torch.div(chosen, self.num_candidates, rounding_mode='floor')
-            q = chosen % self.num_candidates
-            if to_key_order is not None:
-                q = to_key_order(q)
-
-        chosen_q, chosen_k = _take(corners_q, p), _take(corners_k, q)
-        return Selection(
-            crop_windows(x_q, chosen_q, size),
-            crop_windows(x_k, chosen_k, size),
-            chosen_q,
-            chosen_k,
+            return corners_q[:, 0], corners_k[:, 0]
+        pair_loss = score(
+            pool_windows(x_q, corners_q, size), pool_windows(x_k, corners_k, size)
         )
+        index = self._extreme(pair_loss.flatten(1))
+        p = torch.div(index, self.num_candidates, rounding_mode='floor')
+        q = index % self.num_candidates
+        if to_key_order is not None:
+            q = to_key_order(q)
+        return _take(corners_q, p), _take(corners_k, q)
 
     def each(
         self,
@@ -157,7 +191,7 @@ class HardPairCropLayer(nn.Module):
             index = corners.new_zeros(len(x))
         else:
             with torch.no_grad():
-                index = self._choose(score(pool_windows(x, corners, size)))
+                index = self._extreme(score(pool_windows(x, corners, size)))
         chosen = _take(corners, index)
         return crop_windows(x, chosen, size), chosen
 
@@ -187,7 +221,7 @@ class HardPairCropLayer(nn.Module):
         scored = self.select != 'random' and self.num_candidates > 1
         return not scored or size == tuple(x.shape[-2:])
 
-    def _choose(self, losses: Tensor) -> Tensor:
+    def _extreme(self, losses: Tensor) -> Tensor:
         return losses.argmax(1) if self.select == 'hard' else losses.argmin(1)
 
     def _draw(
