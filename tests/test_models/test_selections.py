@@ -138,6 +138,6 @@ def test_windows_and_hard_examples_cost_about_the_same():
     costs = []
     for crop_layer in (CROP, HARD_EXAMPLES):
         runner = StepRunner(config(crop_layer=crop_layer), batch_size=16, size=256)
-        cost = cost_of_step(runner, 4)
+        cost = cost_of_step(runner, StepPlan(4))
         costs.append(cost['forward'] + cost['backward'])
     assert costs[1] == pytest.approx(costs[0], rel=0.05)
