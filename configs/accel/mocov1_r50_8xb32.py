@@ -9,6 +9,7 @@ baseline = 'mmselfsup::selfsup/mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py'
 
 model = dict(
     type='AccelMoCo',
+    channels_last=True,
     neck=dict(
         type='IntermediateNeck',
         projector='LinearNeck',

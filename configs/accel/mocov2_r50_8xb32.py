@@ -10,6 +10,7 @@ baseline = 'mmselfsup::selfsup/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
 
 model = dict(
     type='AccelMoCo',
+    channels_last=True,
     neck=dict(type='IntermediateNeck', in_channels=(256, 512, 1024, 2048)),
     head=dict(type='AccelContrastiveHead'),
     crop_layer=dict(

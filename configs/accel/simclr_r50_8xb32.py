@@ -9,6 +9,7 @@ baseline = 'mmselfsup::selfsup/simclr/simclr_resnet50_8xb32-coslr-200e_in1k.py'
 
 model = dict(
     type='AccelSimCLR',
+    channels_last=True,
     neck=dict(
         type='IntermediateNeck',
         projector='NonLinearNeck',

@@ -5,6 +5,7 @@ baseline = 'configs/baselines/swav_r50_8xb32-mcrop-2-4-160-96.py'
 
 model = dict(
     type='AccelSwAV',
+    channels_last=True,
     neck=dict(
         type='IntermediateNeck',
         projector='SwAVNeck',

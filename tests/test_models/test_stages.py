@@ -11,8 +11,13 @@ from mmaccel.engine.plan import StepPlan
 from mmaccel.models.utils.stages import count_blocks, split_stages
 from tests.builders import BACKBONE, CROP, build, moco_config, views
 from tests.test_models.test_accel_simclr import simclr_config
+from tests.test_models.test_accel_swav import swav_config
 
 DEEP = dict(BACKBONE, depth=50)
+
+
+def two_view_swav(**overrides):
+    return swav_config([2], **overrides)
 
 
 class PlainSkipping(nn.Module):
@@ -121,3 +126,25 @@ def test_late_start_gives_the_gradients_of_a_detached_input():
     for (name, p), q in zip(model.named_parameters(), plain.parameters()):
         if name.startswith(('backbone.layer2', 'backbone.layer3', 'neck.projectors.1')):
             torch.testing.assert_close(p.grad, q.grad)
+
+
+@pytest.mark.parametrize('make', [moco_config, simclr_config, two_view_swav])
+def test_channels_last_computes_the_same(make):
+    plain = build(make(crop_layer=CROP)).double()
+    fast = build(make(crop_layer=CROP, channels_last=True)).double()
+    fast.load_state_dict(plain.state_dict())
+    inputs = [view.double() for view in views()]
+    maps = []
+    fast.backbone.layer3.register_forward_hook(lambda *args: maps.append(args[2]))
+    results = []
+    for model in (plain, fast):
+        model.plan = StepPlan(exit_stage=3, window_seed=(1,))
+        torch.manual_seed(0)
+        loss = model.parse_losses(model.loss(inputs, []))[0]
+        loss.backward()
+        results.append((loss.detach(), model.backbone.conv1.weight.grad))
+    torch.testing.assert_close(results[0], results[1])
+    assert maps[0].is_contiguous(memory_format=torch.channels_last)
+    assert fast.backbone.layer2[0].conv1.weight.is_contiguous(
+        memory_format=torch.channels_last
+    )

@@ -33,6 +33,8 @@ class AccelMixin:
             maps the branch passes anyway.
         loss_weights (tuple[float]): Weight of each exit's loss.
         crop_layer (HardPairCropLayer, optional): Cuts windows between stages.
+        layout (torch.memory_format): Of weights and maps. ``channels_last`` computes
+            the same, up to rounding, and is faster on CPUs and on tensor cores.
     """
 
     backbone: nn.Module
@@ -40,12 +42,14 @@ class AccelMixin:
     plan: StepPlan | None
     crop_layer: Any  # a layer of mmaccel.models.layers, or None
     training: bool
+    to: Callable[..., Any]
 
     def _init_accel(
         self,
         crop_layer: dict | None,
         supervision: str,
         loss_weights: Sequence[float] | None,
+        channels_last: bool,
     ) -> None:
         """Build and check the accelerated parts, once upstream's are built."""
         name = type(self).__name__
@@ -72,6 +76,8 @@ class AccelMixin:
                 'give one an exit'
             )
         self.plan = None
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.layout)
         self.supervision = supervision
         self.loss_weights = tuple(weights)
         self.crop_layer = None if crop_layer is None else MODELS.build(crop_layer)
@@ -131,7 +137,7 @@ class AccelMixin:
         """
         return Branch(
             stages=split_stages(self.backbone, plan.blocks),
-            start=start,
+            start=lambda: start().contiguous(memory_format=self.layout),
             project=project,
             stop=plan.exit_stage,
             heads=self.supervised(plan),

@@ -37,6 +37,8 @@ class AccelSwAV(AccelMixin, SwAV):
         crop_layer (dict, optional): A ``HardPairCropLayer``. Defaults to None.
         supervision (str): ``'exit'`` or ``'cumulative'``. Defaults to ``'exit'``.
         loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
+        channels_last (bool): Memory layout of weights and maps; the same result up to
+            rounding, in less time. Defaults to False, as upstream.
         **kwargs: As upstream.
 
     Raises:
@@ -49,10 +51,11 @@ class AccelSwAV(AccelMixin, SwAV):
         crop_layer: dict | None = None,
         supervision: str = 'exit',
         loss_weights: Sequence[float] | None = None,
+        channels_last: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._init_accel(crop_layer, supervision, loss_weights)
+        self._init_accel(crop_layer, supervision, loss_weights, channels_last)
         if self.crop_layer is not None and not hasattr(self.crop_layer, 'each'):
             raise ValueError(
                 f"AccelSwAV cannot use {type(self.crop_layer).__name__}: an image's "

@@ -7,6 +7,7 @@ rows ``top`` to ``top + height - 1`` and columns ``left`` to ``left + width - 1`
 from __future__ import annotations
 
 import math
+from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -86,7 +87,10 @@ def pool_windows(x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
         cell = torch.arange(side, device=x.device)
         inside.append((cell >= first) & (cell < first + window))
     mask = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(2)  # (N, M, HW)
-    total = torch.bmm(mask.to(x.dtype), x.flatten(2).transpose(1, 2))
+    cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view of channels_last
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        cells = x.flatten(2).transpose(1, 2)  # a view of the usual layout
+    total = torch.bmm(mask.to(x.dtype), cells)
     return total / (size[0] * size[1])
 
 
@@ -116,7 +120,7 @@ class _CropWindows(torch.autograd.Function):
         ctx.save_for_backward(corners)
         ctx.shape, ctx.size = x.shape, size
         if x.device.type == 'cpu':
-            out = x.new_empty(*x.shape[:2], *size)
+            out = _empty_like(x, (*x.shape[:2], *size))
             for target, source, place in zip(out, x, _slices(corners, size)):
                 target.copy_(source[place])
             return out
@@ -126,13 +130,22 @@ class _CropWindows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (corners,) = ctx.saved_tensors
-        out = grad.new_zeros(ctx.shape)
+        out = _empty_like(grad, ctx.shape).zero_()
         if grad.device.type == 'cpu':
             for target, source, place in zip(out, grad, _slices(corners, ctx.size)):
                 target[place] = source
         else:
             out[_indices(corners, ctx.size)] = grad.permute(0, 2, 3, 1)
         return out, None, None
+
+
+def _empty_like(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory of another shape in x's layout."""
+    cells_first = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if cells_first else torch.contiguous_format
+    return torch.empty(
+        tuple(shape), dtype=x.dtype, device=x.device, memory_format=layout
+    )
 
 
 def _slices(corners: Tensor, size: tuple[int, int]):
