@@ -1,8 +1,9 @@
-"""Measures of a representation: kNN accuracy, feature spread, effective rank."""
+"""Measures of a representation, and the records of what was measured."""
 
 from .features import evaluation_mode, extract_features
 from .knn import knn_classify, knn_top1
 from .random_state import keep_random_state
+from .record import read_records, write_record
 from .representation import effective_rank, feature_std
 
 __all__ = [
@@ -13,4 +14,6 @@ __all__ = [
     'extract_features',
     'evaluation_mode',
     'keep_random_state',
+    'read_records',
+    'write_record',
 ]

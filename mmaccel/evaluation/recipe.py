@@ -1,0 +1,203 @@
+"""What a pretraining was, read from the config that its checkpoint carries."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any, Iterator, NamedTuple
+
+# as configs/ablations/ has them; others are named
+_PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
+_BLOCKS = 8
+_WINDOWS = dict(num_candidates=2, crop_ratio=0.75, after_stages=(1, 2))
+_SELECT = dict(hard='HP', easy='Easy Pair', random='Random Pair')
+_DATASETS = dict(CIFAR10='CIFAR-10', FashionMNIST='Fashion-MNIST')
+
+
+class Recipe(NamedTuple):
+    """How a backbone was pretrained, in the words of the paper's tables.
+
+    ``method``: such as ``'Accel-MoCo v2'``; SwAV's names its views. ``variant``: what
+    an Accel method does, ``'PB + HP'`` being the paper's own, ``''`` for upstream's
+    methods. ``views``: such as ``'2×160 + 4×96'``. ``arch``: such as ``'ResNet-50'``.
+    ``dataset``: of the pretraining.
+    """
+
+    method: str
+    variant: str
+    views: str
+    arch: str
+    dataset: str
+
+
+def read_recipe(cfg: dict) -> Recipe | None:
+    """Recognise a contrastive pretraining by its config.
+
+    Args:
+        cfg (dict): A config, or what :func:`parse_config` gives.
+
+    Returns:
+        Recipe, optional: None for anything but MoCo, SimCLR, SwAV and their Accel
+        forms.
+    """
+    model = cfg.get('model') or {}
+    kind = _name(model)
+    accel = kind.startswith('Accel')
+    family = kind[len('Accel') :] if accel else kind
+    if family not in ('MoCo', 'SimCLR', 'SwAV'):
+        return None
+    views = _views(cfg)
+    neck = model.get('neck') or {}
+    projector = neck.get('projector', 'MoCoV2Neck') if accel else _name(neck)
+    if family == 'MoCo' and projector.rpartition('.')[2] != 'LinearNeck':
+        family = 'MoCo v2'
+    if family == 'SwAV' and views:
+        family += f' {views}'
+    return Recipe(
+        method=f'Accel-{family}' if accel else family,
+        variant=_variant(model, _hook(cfg)) if accel else '',
+        views=views,
+        arch=_arch(model.get('backbone') or {}),
+        dataset=_dataset((cfg.get('train_dataloader') or {}).get('dataset')),
+    )
+
+
+def parse_config(text: str) -> dict:
+    """Read the config text of a checkpoint without running it.
+
+    MMEngine dumps a config as assignments of literals and ``dict(...)``. A checkpoint
+    may come from anyone, so anything else in it counts as None.
+
+    Args:
+        text (str): ``meta['cfg']`` of a checkpoint.
+
+    Returns:
+        dict: Top-level names and values; empty if it cannot be read.
+    """
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return {}
+    return {
+        line.targets[0].id: _literal(line.value)
+        for line in body
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+    }
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'dict':
+        value = {k.arg: _literal(k.value) for k in node.keywords if k.arg}
+        for given in [*node.args, *(k.value for k in node.keywords if not k.arg)]:
+            value.update(_literal(given) or {})
+        return value
+    if isinstance(node, ast.Dict):
+        pairs = [(_literal(k), v) for k, v in zip(node.keys, node.values) if k]
+        return {key: _literal(v) for key, v in pairs if isinstance(key, (str, int))}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_literal(element) for element in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _variant(model: dict, hook: dict) -> str:
+    parts = [_scheme(hook), _windows(model.get('crop_layer') or {})]
+    if model.get('supervision') == 'cumulative':
+        parts.append('cumulative')
+    if model.get('key_forward') == 'truncated':
+        parts.append('truncated keys')
+    return ' + '.join(part for part in parts if part) or 'no exits, no windows'
+
+
+def _scheme(hook: dict) -> str:
+    scheme = hook.get('update_scheme', 'bp_to_input')
+    if scheme == 'skipping':
+        blocks = hook.get('num_blocks')
+        return 'Skipping' if blocks == _BLOCKS else f'Skipping (num_blocks={blocks})'
+    probs = tuple(hook.get('exit_probs') or (1, 1, 1, 1) if hook else (1,))
+    name = 'Nearby-Block' if scheme == 'nearby_block' else 'PB'
+    if name == 'PB' and not any(probs[:-1]):
+        return ''
+    usual = _PROBS[scheme] or (probs[0],) * len(probs)
+    return name if probs == usual else f'{name} (exit_probs={_short(probs)})'
+
+
+def _windows(layer: dict) -> str:
+    if not layer:
+        return ''
+    if _name(layer) == 'HardExampleLayer':
+        keep = layer.get('keep', 0.5625)
+        return 'Hard Example' if keep == 0.5625 else f'Hard Example (keep={keep:g})'
+    select = str(layer.get('select', 'hard'))
+    name = _SELECT.get(select, select)
+    for key, short in dict(num_candidates='M', crop_ratio='ratio').items():
+        value = layer.get(key, _WINDOWS[key])
+        name += '' if value == _WINDOWS[key] else f' {short}={value:g}'
+    after = tuple(layer.get('after_stages', _WINDOWS['after_stages']))
+    return name + ('' if after == _WINDOWS['after_stages'] else f' after={after}')
+
+
+def _short(values: tuple) -> str:
+    return '/'.join(f'{value:g}' for value in values)
+
+
+def _hook(cfg: dict) -> dict:
+    hooks = [
+        *(cfg.get('custom_hooks') or []),
+        *(cfg.get('default_hooks') or {}).values(),
+    ]
+    return next((h for h in hooks if _name(h) == 'PartialBackpropHook'), {})
+
+
+def _views(cfg: dict) -> str:
+    """Number and size of an image's views: ``'2×160 + 4×96'``."""
+    loader = cfg.get('train_dataloader') or {}
+    for transform in _dicts(loader.get('dataset')):
+        if _name(transform) != 'MultiView':
+            continue
+        number, pipelines = transform.get('num_views', 1), transform['transforms']
+        numbers = [number] if isinstance(number, int) else number
+        counts: dict[str, int] = {}
+        for count, pipeline in zip(numbers, pipelines):
+            size = next((str(t['size']) for t in pipeline if 'size' in t), '?')
+            counts[size] = counts.get(size, 0) + count
+        return ' + '.join(f'{count}×{size}' for size, count in counts.items())
+    return ''
+
+
+def _arch(backbone: dict) -> str:
+    arch = _name(backbone)
+    if 'depth' in backbone:
+        arch += f'-{backbone["depth"]}'
+    base = backbone.get('base_channels', 64)
+    return arch if base == 64 else f'{arch} (base_channels={base})'
+
+
+def _dataset(dataset: dict | None) -> str:
+    """The innermost dataset's name, a folder's for one without a name."""
+    while isinstance((dataset or {}).get('dataset'), dict):
+        dataset = dataset['dataset']  # type: ignore[index]
+    kind = _name(dataset)
+    if kind not in ('UnlabelledFolder', 'CustomDataset'):
+        return _DATASETS.get(kind, kind)
+    paths = [dataset.get('data_root'), dataset.get('data_prefix')]  # type: ignore[union-attr]
+    parts = [p for path in paths if isinstance(path, str) for p in path.split('/')]
+    named = [p for p in parts if p not in ('', '.', 'train', 'test', 'val')]
+    name = named[-1] if named else kind
+    return _DATASETS.get(name.upper(), name)
+
+
+def _name(cfg: Any) -> str:
+    """Type of a config without its package."""
+    kind = cfg.get('type', '') if isinstance(cfg, dict) else ''
+    kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return kind.rpartition('.')[2]
+
+
+def _dicts(cfg: Any) -> Iterator[dict]:
+    if isinstance(cfg, dict):
+        yield cfg
+    if isinstance(cfg, (dict, list, tuple)):
+        for value in cfg.values() if isinstance(cfg, dict) else cfg:
+            yield from _dicts(value)

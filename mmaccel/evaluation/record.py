@@ -1,0 +1,192 @@
+"""One JSON file a finished evaluation, from which the tables are made."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import platform
+from numbers import Real
+from pathlib import Path
+from typing import Iterable, Mapping
+
+import torch
+from mmengine.logging import print_log
+
+from mmaccel.engine.checkpoints import find_newest, write_atomically
+from mmaccel.errors import ConfigError
+
+from .recipe import parse_config, read_recipe
+
+#: Evaluations that leave a record.
+TASKS = ('linear', 'knn', 'stages', 'detection', 'segmentation')
+FILENAME = 'result.json'
+
+
+def write_record(
+    work_dir: str | Path,
+    task: str,
+    metrics: Mapping[str, float],
+    *,
+    config: str,
+    dataset: str,
+    protocol: str,
+    n: int,
+    frozen: bool = True,
+    pretrained: str | Path | None = None,
+    seed: int | None = None,
+) -> Path:
+    """Write the result of an evaluation to ``result.json`` in its work directory.
+
+    Method, epochs and seed of the pretraining come from what its checkpoint says of
+    itself, never from names of folders. A checkpoint that says nothing, such as
+    torchvision's, is called by its file's name.
+
+    Args:
+        work_dir (str or Path): The evaluation's work directory; made if missing.
+        task (str): One of :data:`TASKS`.
+        metrics (Mapping[str, float]): Metrics in percent.
+        config (str): Config or command that was evaluated.
+        dataset (str): Such as ``'ImageNet'`` or ``'VOC07'``.
+        protocol (str): What distinguishes figures that must not be compared, such as
+            ``'11-point'`` or the schedule.
+        n (int): Images evaluated.
+        frozen (bool): Whether the backbone was frozen. Defaults to True.
+        pretrained (str or Path, optional): Pretraining checkpoint or its work
+            directory. By default none: random weights.
+        seed (int, optional): Seed of the evaluation.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        ValueError: If the task is unknown or a metric is no number.
+    """
+    record = dict(
+        task=task,
+        **_origin(pretrained),
+        seed=seed,
+        frozen=bool(frozen),
+        dataset=dataset,
+        metrics={name: float(value) for name, value in metrics.items()},
+        protocol=protocol,
+        config=str(config),
+        device=device_name(),
+        torch=torch.__version__,
+        n=int(n),
+    )
+    problem = _problem(record)
+    if problem:
+        raise ValueError(f'a record cannot be written: {problem}')
+    path = Path(work_dir, FILENAME)
+    write_atomically(path, (json.dumps(record, indent=2) + '\n').encode())
+    return path
+
+
+def read_records(work_dirs: Iterable[str | Path]) -> list[dict]:
+    """All records below some folders, in the order of their paths.
+
+    A damaged one is named in the log and passed over.
+
+    Args:
+        work_dirs (Iterable[str or Path]): Folders; one inside another counts once.
+
+    Returns:
+        list[dict]: The records, with their file as ``'path'``.
+
+    Raises:
+        ConfigError: If a folder does not exist.
+    """
+    paths: dict[Path, Path] = {}
+    for work_dir in map(Path, work_dirs):
+        if not work_dir.is_dir():
+            raise ConfigError(f'there is no folder {work_dir}; name work directories')
+        for path in sorted(work_dir.rglob(FILENAME)):
+            paths.setdefault(path.resolve(), path)
+    records = []
+    for path in paths.values():
+        try:
+            record = json.loads(path.read_text())
+            problem = _problem(record)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+        if problem:
+            print_log(
+                f'{path} is no whole record and is passed over: {problem}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        else:
+            records.append(dict(record, path=str(path)))
+    return records
+
+
+def checkpoint_meta(path: str | Path) -> dict:
+    """What a checkpoint says of itself; empty if nothing or unreadable."""
+    for mmap in (True, False):  # torch's older format cannot be mapped
+        try:
+            checkpoint = torch.load(
+                path, map_location='cpu', weights_only=True, mmap=mmap
+            )
+        except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+            continue
+        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+        return meta if isinstance(meta, dict) else {}
+    return {}
+
+
+def device_name() -> str:
+    """The accelerator, or the processor, that this process computes on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return 'CPU ' + line.partition(':')[2].strip()
+    except OSError:
+        pass
+    return f'CPU {platform.processor() or platform.machine()}'
+
+
+def _origin(pretrained: str | Path | None) -> dict:
+    """Where the backbone comes from."""
+    if pretrained is None:
+        return dict(
+            method='random weights',
+            pretrain=None,
+            pretrain_epochs=None,
+            pretrain_seed=None,
+            recipe=None,
+        )
+    path = Path(pretrained)
+    if path.is_dir():
+        newest, _ = find_newest(path)
+        path = Path(newest or path)
+    meta = checkpoint_meta(path)
+    recipe = read_recipe(parse_config(str(meta.get('cfg', ''))))
+    return dict(
+        method=recipe.method if recipe else path.stem,
+        pretrain=str(path),
+        pretrain_epochs=meta.get('epoch'),
+        pretrain_seed=meta.get('seed'),
+        recipe=recipe._asdict() if recipe else None,
+    )
+
+
+def _problem(record: object) -> str:
+    """What is wrong with a record; empty if nothing."""
+    if not isinstance(record, dict):
+        return 'it is no object'
+    missing = [key for key in _REQUIRED if key not in record]
+    if missing:
+        return f'it has no {", ".join(missing)}'
+    if record['task'] not in TASKS:
+        return f'task={record["task"]!r} is none of {", ".join(TASKS)}'
+    metrics = record['metrics']
+    if not isinstance(metrics, dict) or not metrics:
+        return 'it has no metrics'
+    wrong = [k for k, v in metrics.items() if not isinstance(v, Real) or v != v]
+    return f'{wrong[0]} is no number' if wrong else ''
+
+
+_REQUIRED = ('task', 'method', 'dataset', 'frozen', 'metrics', 'protocol', 'n')
