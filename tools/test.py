@@ -22,6 +22,7 @@ from mmaccel.engine.cli import Command, build_runner
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
 from mmaccel.engine.distributed import init_process_group
 from mmaccel.engine.preflight import check_data, check_work_dir
+from mmaccel.engine.weights import check_whole
 from mmaccel.errors import ConfigError
 
 EXAMPLES = """
@@ -108,6 +109,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         cfg = read_config(args)
         init_process_group(cfg.launcher, cfg.env_cfg)
         command.runner = build_runner(cfg)
+        if '://' not in args.checkpoint:
+            check_whole(command.runner.model, args.checkpoint)
         metrics = command.runner.test()
         if is_main_process():
             print(json.dumps(metrics, default=float))

@@ -21,6 +21,7 @@ from mmaccel.engine.cli import Command, build_runner
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
 from mmaccel.engine.distributed import init_process_group, process_rank
 from mmaccel.engine.preflight import check_amp, check_training
+from mmaccel.engine.weights import PREFIX, drop_pretrained, set_pretrained
 from mmaccel.errors import ConfigError
 
 EXAMPLES = """
@@ -35,6 +36,10 @@ examples:
 
   # continue a run that was killed, from its newest whole checkpoint
   python tools/train.py configs/accel/mocov2_r50_8xb32.py --resume
+
+  # linear evaluation of a pretrained backbone
+  python tools/train.py configs/benchmarks/classification/moco_r50_linear_in1k.py \\
+      --pretrained work_dirs/mocov2_r50_8xb32/epoch_200.pth
 
   # several processes on one machine
   bash tools/dist_train.sh configs/accel/mocov2_r50_8xb32.py 8
@@ -59,6 +64,18 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         metavar='CKPT',
         help='continue from this checkpoint, or from the newest whole one in the work '
         'directory; without any, training starts anew',
+    )
+    parser.add_argument(
+        '--pretrained',
+        metavar='CKPT',
+        help="start from this checkpoint's backbone: linear evaluation, detection, "
+        'segmentation; one that does not fit is refused',
+    )
+    parser.add_argument(
+        '--prefix',
+        default=PREFIX,
+        help="what the names of that backbone start with; '' for weights of a plain "
+        'ResNet (default: %(default)s)',
     )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision; needs a GPU'
@@ -102,6 +119,8 @@ def read_config(args: argparse.Namespace) -> Config:
     set_work_dir(cfg, args.work_dir)
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    if args.pretrained:
+        set_pretrained(cfg, args.pretrained, args.prefix)
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
@@ -170,6 +189,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         check_training(cfg)
         check_amp(cfg)
         choose_checkpoint(cfg, args.resume)
+        if cfg.get('load_from'):
+            drop_pretrained(cfg)
         init_process_group(cfg.launcher, cfg.env_cfg)
         command.runner = build_runner(cfg)
         say(f'seed {command.runner.seed}, results in {command.runner.work_dir}')

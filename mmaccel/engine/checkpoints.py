@@ -11,7 +11,6 @@ from typing import Iterable
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
-from torch import nn
 
 #: What a file is called while it is written: ``.<name>`` and this.
 TEMPORARY = '.writing'
@@ -127,35 +126,3 @@ def _numbered(folders: Iterable[Path], template: str) -> list[Path]:
 
 def _iteration(path: Path) -> int:
     return torch.load(path, map_location='cpu', weights_only=True)['meta']['iter']
-
-
-def mismatch(model: nn.Module, state_dict: dict) -> dict[str, list[str]]:
-    """Compare a checkpoint's weights with a model's, by name and shape.
-
-    Args:
-        model (nn.Module): The model, not wrapped.
-        state_dict (dict): The checkpoint's weights.
-
-    Returns:
-        dict[str, list[str]]: Names that are ``'missing'`` in the checkpoint,
-        ``'unexpected'`` in it, or have another ``'shape'``.
-    """
-    own = model.state_dict()
-    given = {re.sub(r'^module\.', '', name): x for name, x in state_dict.items()}
-    return dict(
-        missing=[
-            name
-            for name in own
-            if name not in given and not name.endswith('num_batches_tracked')
-        ],
-        unexpected=[name for name in given if name not in own],
-        shape=[
-            name
-            for name, x in given.items()
-            if name in own and _shape(x) != _shape(own[name])
-        ],
-    )
-
-
-def _shape(x: object) -> Iterable[int] | None:
-    return tuple(x.shape) if isinstance(x, torch.Tensor) else None

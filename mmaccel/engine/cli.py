@@ -17,13 +17,21 @@ from mmengine.runner import Runner
 from mmaccel.errors import ConfigError, TrainingStopped
 
 from .distributed import process_rank
+from .weights import check_pretrained
 
 _EXPECTED = (ConfigError, TrainingStopped)
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the config's runner, MMEngine's unless ``runner_type`` names another."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    """Build the config's runner, MMEngine's unless ``runner_type`` names another.
+
+    Raises:
+        ConfigError: If the config is a training's and pretrained weights do not fit.
+    """
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if runner._train_loop is not None and runner._load_from is None:
+        check_pretrained(runner.model)
+    return runner
 
 
 class Command:

@@ -140,7 +140,7 @@ def _use_tensorboard(cfg: Config) -> None:
 
 def _use_checked_images(dataset: object) -> None:
     """Swap the loading transform wherever the training data's config has it."""
-    for cfg in _dicts(dataset):
+    for cfg in dicts(dataset):
         _swap(cfg, 'LoadImageFromFile', 'LoadCheckedImage')
 
 
@@ -197,7 +197,10 @@ def _fit_launcher(cfg: Config) -> None:
     if dist_cfg.get('backend', 'nccl') == 'nccl':
         dist_cfg['backend'] = 'gloo'
     if cfg.get('launcher', 'none') == 'none':
-        return
+        return  # mmengine turns SyncBN into BN itself
+    for node in dicts(cfg.get('model')):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'  # torch synchronises it on GPUs only
     if wrapper is None:
         cfg.model_wrapper_cfg = ConfigDict(
             type=_CPU_WRAPPER,
@@ -223,13 +226,13 @@ def _name(cfg: object) -> str:
     return kind.rpartition('.')[2]
 
 
-def _dicts(cfg: object) -> Iterator[dict]:
-    """Every dict in nested dicts and lists."""
+def dicts(cfg: object) -> Iterator[dict]:
+    """Every dict in nested dicts and lists, the outer ones first."""
     if isinstance(cfg, dict):
         yield cfg
     if isinstance(cfg, (dict, list, tuple)):
         for value in cfg.values() if isinstance(cfg, dict) else cfg:
-            yield from _dicts(value)
+            yield from dicts(value)
 
 
 def _warn(message: str) -> None:

@@ -5,13 +5,11 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from torch import nn
 
 from mmaccel.engine import checkpoints
 from mmaccel.engine.checkpoints import (
     find_newest,
     is_whole,
-    mismatch,
     remove_temporaries,
     write_atomically,
 )
@@ -152,15 +150,3 @@ def test_other_names_by_template(tmp_path):
 
 def test_nothing_to_find(tmp_path):
     assert find_newest(tmp_path / 'none') == (None, [])
-
-
-def test_mismatch_names_what_differs():
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    same = {f'module.{k}': v for k, v in model.state_dict().items()}
-    assert not any(mismatch(model, same).values())
-    state = dict(model.state_dict())
-    del state['0.bias'], state['1.num_batches_tracked']
-    state.update({'0.weight': torch.zeros(5, 3), 'head.weight': torch.zeros(1)})
-    assert mismatch(model, state) == dict(
-        missing=['0.bias'], unexpected=['head.weight'], shape=['0.weight']
-    )

@@ -4,6 +4,7 @@ import json
 
 import torch
 from mmengine.config import Config
+from mmselfsup.registry import MODELS
 from PIL import Image
 
 from tests.builders import BACKBONE
@@ -128,4 +129,34 @@ def test_checkpoint_of_another_model(tmp_path):
     torch.save(dict(state_dict={'a': torch.zeros(1)}), tmp_path / 'x.pth')
     argv = [config, str(tmp_path / 'x.pth'), '--work-dir', str(tmp_path / 'out')]
     assert run_tool('test', *argv, log=tmp_path / 'log') == 1
-    assert 'x.pth has another architecture' in (tmp_path / 'log').read_text()
+    assert "not one of this config's model" in (tmp_path / 'log').read_text()
+
+
+def test_pretrained_backbone_is_taken_whole_or_refused(tmp_path):
+    write_classes(tmp_path / 'data')
+    options = {'model.backbone.frozen_stages': 4, 'train_cfg.max_epochs': 1}
+    config = write_classifier(tmp_path / 'linear.py', tmp_path / 'data', **options)
+    log, out = tmp_path / 'log', tmp_path / 'out'
+
+    def train(depth, *argv):
+        backbone = MODELS.build(dict(BACKBONE, depth=depth))
+        weights = {f'backbone.{n}': x for n, x in backbone.state_dict().items()}
+        torch.save(dict(state_dict=weights), tmp_path / 'pre.pth')
+        argv = [config, '--pretrained', str(tmp_path / 'pre.pth'), *argv]
+        return weights, run_tool('train', *argv, '--work-dir', str(out), log=log)
+
+    weights, code = train(18)
+    assert code == 0, log.read_text()
+    trained = torch.load(out / 'epoch_1.pth', weights_only=True)['state_dict']
+    for name, x in weights.items():
+        assert torch.equal(trained[name], x), name
+    # a run that goes on needs the pretrained file no more
+    (tmp_path / 'pre.pth').unlink()
+    argv = [config, '--work-dir', str(out), '--resume']
+    argv += ['--cfg-options', 'train_cfg.max_epochs=2']
+    assert run_tool('train', *argv, log=log) == 0, log.read_text()
+    for refused in (train(34), train(18, '--prefix', 'encoder.')):
+        assert refused[1] == 1
+    errors = [x for x in log.read_text().splitlines() if x.startswith('error: ')]
+    assert 'same kind and depth' in errors[0]
+    assert "--prefix 'backbone.'" in errors[1]

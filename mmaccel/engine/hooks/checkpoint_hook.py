@@ -17,7 +17,8 @@ from mmselfsup.utils import get_model
 from mmaccel.errors import ConfigError, TrainingStopped
 
 from ..accumulation import pending_gradients, restore_gradients
-from ..checkpoints import mismatch, remove_temporaries, write_atomically
+from ..checkpoints import remove_temporaries, write_atomically
+from ..weights import MIN_MATCHED, mismatch, summary
 
 
 @HOOKS.register_module()
@@ -45,7 +46,6 @@ class SafeCheckpointHook(CheckpointHook):
         Atomic writing needs a local file system; other backends work as upstream.
     """
 
-    _MIN_MATCHED = 0.95
     file_backend: BaseStorageBackend
 
     def __init__(self, *args, **kwargs) -> None:
@@ -54,15 +54,14 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Refuse a checkpoint of another architecture."""
-        model = get_model(runner.model)
-        found = mismatch(model, checkpoint.get('state_dict', checkpoint))
+        own = get_model(runner.model).state_dict()
+        found = mismatch(own, checkpoint.get('state_dict', checkpoint))
         if runner._resume:
             self._gradients = checkpoint.get('accumulated_gradients', {})
             fits = not any(found.values())
         else:
-            total = len(model.state_dict())
-            share = 1 - len(found['missing']) / total
-            fits = share >= self._MIN_MATCHED and not found['shape']
+            share = 1 - len(found['missing']) / len(own)
+            fits = share >= MIN_MATCHED and not found['shape']
         if not fits:
             raise ConfigError(_misfit(runner, found))
 
@@ -190,23 +189,14 @@ def _check_finite(runner) -> None:
 
 
 def _misfit(runner, found: dict[str, list[str]]) -> str:
-    parts = []
-    titles = dict(
-        missing='missing in it', unexpected='not in the model', shape='of another shape'
-    )
-    for kind, title in titles.items():
-        names = found[kind]
-        if names:
-            more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-            parts.append(f'{title}: {", ".join(names[:3])}{more}')
     if runner._resume:
         remedy = 'resume with the config it was trained with'
     else:
         remedy = (
-            'use the config it was trained with, or load a backbone alone through '
-            "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...)"
+            'use the config it was trained with, or load a backbone alone with '
+            '--pretrained'
         )
     return (
         f'the checkpoint {runner._load_from or runner.work_dir} has another '
-        f'architecture than this model ({"; ".join(parts)}); {remedy}'
+        f'architecture than this model ({summary(found)}); {remedy}'
     )

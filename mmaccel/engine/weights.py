@@ -1,0 +1,305 @@
+"""Weights that fit the network they are loaded into, or are refused by name."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from typing import Iterable, Mapping
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmaccel.errors import ConfigError
+
+from .config import dicts
+
+#: Share of the names, the network's and the checkpoint's, that have to be matched.
+MIN_MATCHED = 0.95
+
+#: What a pretraining checkpoint calls its backbone.
+PREFIX = 'backbone.'
+
+_COUNTER = 'num_batches_tracked'  # old checkpoints lack it, and nothing depends on it
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Read a checkpoint's weights, whoever wrote it.
+
+    Args:
+        path (str or PathLike): A file of MMEngine (weights under ``state_dict``), of
+            timm or the methods' authors (``model`` or ``state_dict``), or weights
+            alone.
+
+    Raises:
+        ConfigError: If there is no such file, or it is damaged or no checkpoint.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(f'there is no checkpoint {path}')
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f'the checkpoint {path} is damaged or cut off; copy it again, or take an '
+            'earlier one'
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f'{path} is no checkpoint of weights that can be read safely; save its '
+            "weights alone with torch.save({'state_dict': model.state_dict()}, path)"
+        ) from error
+    for key in ('state_dict', 'model'):
+        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    weights = (
+        {name: x for name, x in content.items() if isinstance(x, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not weights:
+        raise ConfigError(f'{path} contains no weights; give a checkpoint')
+    return weights
+
+
+def backbone_weights(
+    path: str | os.PathLike, prefix: str = PREFIX
+) -> dict[str, Tensor]:
+    """Read the weights below a prefix, with the names a plain backbone gives them.
+
+    Args:
+        path (str or PathLike): As :func:`read_weights`.
+        prefix (str): What the backbone's names start with, ``''`` where the file is a
+            backbone alone. Defaults to ``'backbone.'``.
+
+    Raises:
+        ConfigError: If nothing has the prefix, naming those that would do; or as
+            :func:`read_weights`.
+    """
+    weights = read_weights(path)
+    found = {n[len(prefix) :]: x for n, x in weights.items() if n.startswith(prefix)}
+    if 'conv1.weight' not in found and not any('layer1.' in n[:7] for n in found):
+        others = [other for other in _prefixes(weights) if other != prefix]
+        remedy = (
+            'give ' + ' or '.join(f"--prefix '{other}'" for other in others)
+            if others
+            else 'give the checkpoint of a ResNet'
+        )
+        raise ConfigError(
+            f"the checkpoint {path} has no backbone under the prefix '{prefix}' (its "
+            f'names are like {next(iter(weights))}); {remedy}'
+        )
+    return found
+
+
+def load_backbone(
+    backbone: nn.Module, path: str | os.PathLike, prefix: str = PREFIX
+) -> None:
+    """Load a checkpoint's backbone, and refuse one that does not fit.
+
+    A wrong prefix or depth is but a warning upstream, and the metric silently low.
+
+    Args:
+        backbone (nn.Module): The network.
+        path (str or PathLike): As :func:`read_weights`.
+        prefix (str): As :func:`backbone_weights`.
+
+    Raises:
+        ConfigError: If a shape differs, if less than 95 % of the network's or of the
+            checkpoint's names are matched, or as :func:`backbone_weights`.
+
+    Note:
+        Replaces the weights and logs one line.
+    """
+    given = backbone_weights(path, prefix)
+    own = backbone.state_dict()
+    _check_fit(own, given, path, prefix, type(backbone).__name__)
+    backbone.load_state_dict({n: x for n, x in given.items() if n in own}, strict=False)
+
+
+def set_pretrained(cfg: Config, path: str, prefix: str = PREFIX) -> None:
+    """Name the checkpoint wherever a model's config waits for one.
+
+    Those places have ``init_cfg=dict(type='Pretrained', checkpoint=None)``. Without
+    any, all that name another checkpoint get this one, or else the backbone does.
+
+    Args:
+        cfg (Config): A training's config, changed in place.
+        path (str): The checkpoint.
+        prefix (str): What its backbone's names start with. Defaults to
+            ``'backbone.'``.
+
+    Raises:
+        ConfigError: If there is no such file, or the model has no backbone.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(f'there is no checkpoint {path}')
+    pretrained = [node for node in dicts(cfg.model) if _is_pretrained(node)]
+    places = [node for node in pretrained if _waits(node)] or pretrained
+    if not places:
+        if not isinstance(cfg.model.get('backbone'), dict):
+            raise ConfigError(
+                f'the model of {cfg.filename} has no backbone to load {path} into; '
+                'leave --pretrained out'
+            )
+        cfg.model.backbone.pop('pretrained', None)
+        cfg.model.backbone.init_cfg = dict(type='Pretrained')
+        places = [cfg.model.backbone.init_cfg]
+    for place in places:
+        place.update(checkpoint=path, prefix=prefix or None)
+
+
+def drop_pretrained(cfg: Config) -> None:
+    """Let nothing wait for a checkpoint: all weights come from a run's own one."""
+    for node in dicts(cfg.model):
+        if isinstance(node.get('init_cfg'), dict) and _waits(node['init_cfg']):
+            node['init_cfg'] = None
+
+
+def check_pretrained(model: nn.Module) -> None:
+    """Refuse pretrained weights that would be loaded in part.
+
+    Looks at every module whose ``init_cfg`` names a local checkpoint, as MMEngine will
+    when training starts. Modules that share a checkpoint are looked at together: a
+    detector's backbone and its shared head are two parts of one ResNet.
+
+    Args:
+        model (nn.Module): The model, wrapped or not.
+
+    Raises:
+        ConfigError: As :func:`load_backbone`, or if a checkpoint is yet to be named.
+
+    Note:
+        Logs one line a checkpoint; loads nothing.
+    """
+    groups: dict[tuple[str, str], list[tuple[str, nn.Module]]] = {}
+    for name, module in model.named_modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        for one in init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]:
+            if not isinstance(one, dict) or not _is_pretrained(one):
+                continue
+            path = one.get('checkpoint')
+            if not path:
+                raise ConfigError(
+                    f'no pretrained weights are named for {name}; give --pretrained '
+                    'CHECKPOINT, or train from random weights with --cfg-options '
+                    f'model.{re.sub("^module.", "", name)}.init_cfg=None'
+                )
+            if '://' not in path:
+                key = (path, one.get('prefix') or '')
+                groups.setdefault(key, []).append((name, module))
+    for (path, prefix), modules in groups.items():
+        own: dict[str, Tensor] = {}
+        for _, module in modules:
+            own.update(module.state_dict())
+        prefix = prefix if prefix.endswith('.') or not prefix else f'{prefix}.'
+        given = backbone_weights(path, prefix)
+        _check_fit(own, given, path, prefix, ' and '.join(n for n, _ in modules))
+
+
+def check_whole(model: nn.Module, path: str) -> None:
+    """Refuse to evaluate a checkpoint that leaves any of a model's weights random.
+
+    Raises:
+        ConfigError: If a name is missing or a shape differs; or as
+            :func:`read_weights`.
+    """
+    found = mismatch(model.state_dict(), read_weights(path))
+    if found['missing'] or found['shape']:
+        raise ConfigError(
+            f"the checkpoint {path} is not one of this config's model "
+            f'({summary(found)}); give the one that training it saved'
+        )
+
+
+def mismatch(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> dict[str, list[str]]:
+    """Compare a checkpoint's weights with a model's, by name and shape.
+
+    Args:
+        own (Mapping): The model's ``state_dict``.
+        given (Mapping): The checkpoint's. A leading ``module.`` does not count.
+
+    Returns:
+        dict[str, list[str]]: Names that are ``'missing'`` in the checkpoint,
+        ``'unexpected'`` in it, or have another ``'shape'``.
+    """
+    own = _unwrapped(own)
+    given = _unwrapped(given)
+    return dict(
+        missing=[n for n in own if n not in given and not n.endswith(_COUNTER)],
+        unexpected=[n for n in given if n not in own],
+        shape=[n for n, x in given.items() if n in own and _shape(x) != _shape(own[n])],
+    )
+
+
+def summary(found: dict[str, list[str]]) -> str:
+    """Put what :func:`mismatch` found into words, three names a kind."""
+    titles = dict(
+        missing='missing in it', unexpected='not in the model', shape='of another shape'
+    )
+    parts = []
+    for kind, title in titles.items():
+        names = found[kind]
+        more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+        if names:
+            parts.append(f'{title}: {", ".join(names[:3])}{more}')
+    return '; '.join(parts)
+
+
+def _check_fit(
+    own: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    path: str | os.PathLike,
+    prefix: str,
+    into: str,
+) -> None:
+    found = mismatch(own, given)
+    wanted = [n for n in own if not n.endswith(_COUNTER)]
+    offered = [n for n in given if not n.endswith(_COUNTER)]
+    matched = len(wanted) - len(found['missing'])
+    if found['shape'] or matched < MIN_MATCHED * max(len(wanted), len(offered)):
+        raise ConfigError(
+            f'the weights of {path} do not fit {into}: {matched} of its '
+            f'{len(wanted)} names are among the {len(offered)} under the prefix '
+            f"'{prefix}' ({summary(found)}); give the checkpoint of a backbone of the "
+            'same kind and depth, or set depth and kind in model.backbone to its own'
+        )
+    print_log(
+        f'Pretrained weights for {into}: {matched} of {len(wanted)} names matched, '
+        f"from {path}, prefix '{prefix}'",
+        logger='current',
+    )
+
+
+def _prefixes(weights: Iterable[str]) -> list[str]:
+    """What precedes the first block of a ResNet in these names."""
+    block = 'layer1.0.conv1.weight'
+    return sorted({name[: -len(block)] for name in weights if name.endswith(block)})
+
+
+def _is_pretrained(init_cfg: object) -> bool:
+    return isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+
+
+def _waits(init_cfg: object) -> bool:
+    return (
+        isinstance(init_cfg, dict)
+        and _is_pretrained(init_cfg)
+        and not init_cfg.get('checkpoint')
+    )
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {re.sub(r'^module\.', '', name): x for name, x in weights.items()}
+
+
+def _shape(x: object) -> Iterable[int] | None:
+    return tuple(x.shape) if isinstance(x, Tensor) else None
