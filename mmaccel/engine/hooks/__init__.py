@@ -6,6 +6,7 @@ from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
 from .knn_hook import KNNHook
 from .partial_backprop_hook import PartialBackpropHook
+from .result_hook import ResultHook
 from .step_seed_hook import StepSeedHook
 from .stuck_loss_hook import StuckLossHook
 from .throughput_hook import ThroughputHook
@@ -20,4 +21,5 @@ __all__ = [
     'StuckLossHook',
     'ThroughputHook',
     'KNNHook',
+    'ResultHook',
 ]
