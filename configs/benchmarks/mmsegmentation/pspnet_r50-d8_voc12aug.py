@@ -32,5 +32,15 @@ optim_wrapper = dict(
 )
 
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+custom_hooks = [
+    dict(
+        type='ResultHook',
+        task='segmentation',
+        dataset='VOC12Aug',
+        protocol='PSPNet, 40k iterations, whole images at one scale',
+        metrics=dict(mIoU='mIoU', aAcc='aAcc'),
+        frozen=False,
+    )
+]
 
 auto_scale_lr = dict(enable=False, base_batch_size=16)  # 4 GPUs x 4 images
