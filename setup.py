@@ -84,6 +84,8 @@ setup(
     install_requires=requirements(),
     extras_require={
         'lite': ['mmcv-lite>=2.0.1,<2.1'],
+        # to write weights for timm, or as safetensors
+        'export': ['timm', 'safetensors'],
         # mmsegmentation imports ftfy and regex without requiring them
         'transfer': ['mmdet==3.3.0', 'mmsegmentation==1.2.2', 'ftfy', 'regex'],
     },

@@ -20,8 +20,9 @@ _FORK = multiprocessing.get_context('fork')
 
 
 def load_tool(name):
-    """A tool's module, such as ``train``."""
-    spec = spec_from_file_location(f'tools_{name}', TOOLS / f'{name}.py')
+    """A tool's module, such as ``train`` or ``model_converters/export_backbone``."""
+    module_name = 'tools_' + name.replace('/', '_')
+    spec = spec_from_file_location(module_name, TOOLS / f'{name}.py')
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -23,7 +23,8 @@ MIN_MATCHED = 0.95
 #: What a pretraining checkpoint calls its backbone.
 PREFIX = 'backbone.'
 
-_COUNTER = 'num_batches_tracked'  # old checkpoints lack it, and nothing depends on it
+#: A weight that old checkpoints lack, and on which nothing depends.
+COUNTER = 'num_batches_tracked'
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -234,7 +235,7 @@ def mismatch(
     own = _unwrapped(own)
     given = _unwrapped(given)
     return dict(
-        missing=[n for n in own if n not in given and not n.endswith(_COUNTER)],
+        missing=[n for n in own if n not in given and not n.endswith(COUNTER)],
         unexpected=[n for n in given if n not in own],
         shape=[n for n, x in given.items() if n in own and _shape(x) != _shape(own[n])],
     )
@@ -262,8 +263,8 @@ def _check_fit(
     into: str,
 ) -> None:
     found = mismatch(own, given)
-    wanted = [n for n in own if not n.endswith(_COUNTER)]
-    offered = [n for n in given if not n.endswith(_COUNTER)]
+    wanted = [n for n in own if not n.endswith(COUNTER)]
+    offered = [n for n in given if not n.endswith(COUNTER)]
     matched = len(wanted) - len(found['missing'])
     if found['shape'] or matched < MIN_MATCHED * max(len(wanted), len(offered)):
         raise ConfigError(
