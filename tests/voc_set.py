@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -125,13 +126,12 @@ def draw_scene(rng: np.random.Generator, size: int) -> Scene:
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """A random square of one of scikit-learn's photographs, ``(size, size, 3)``."""
-    photographs = load_sample_images().images
+    photographs = _photographs()
     photograph = photographs[rng.integers(len(photographs))]
-    height, width = photograph.shape[:2]
-    edge = int(rng.uniform(0.4, 1.0) * height)
-    x, y = rng.integers(0, width - edge + 1), rng.integers(0, height - edge + 1)
-    crop = Image.fromarray(photograph[y : y + edge, x : x + edge])
-    return np.array(crop.resize((size, size)))
+    edge = int(rng.uniform(0.4, 1.0) * photograph.height)
+    x = int(rng.integers(0, photograph.width - edge + 1))
+    y = int(rng.integers(0, photograph.height - edge + 1))
+    return np.array(photograph.resize((size, size), box=(x, y, x + edge, y + edge)))
 
 
 def draw_object(
@@ -166,6 +166,11 @@ def palette() -> list[int]:
         for bit in range(8):
             colours[label, bit % 3] |= (label >> bit & 1) << (7 - bit // 3)
     return colours.ravel().tolist()
+
+
+@lru_cache
+def _photographs() -> list[Image.Image]:
+    return [Image.fromarray(image) for image in load_sample_images().images]
 
 
 def _write_image(base: Path, name: str, image: np.ndarray) -> None:
