@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Evaluate a pretrained backbone by everything the paper judges one by.
+
+STEPS=(linear knn stages detection-frozen detection segmentation-frozen segmentation)
+
+usage() {
+  cat <<'HELP'
+usage: bash tools/benchmarks/run_all.sh CKPT GPUS [options] [-- arguments of tools/train.py]
+
+Runs, one after the other, from one pretraining checkpoint of a ResNet-50:
+  linear                linear classification on ImageNet, the method's own schedule
+  knn                   k-nearest-neighbour classification on ImageNet
+  stages                linear classification after every stage, in one run
+  detection-frozen      Faster R-CNN C4 on VOC07, backbone frozen
+  detection             the same, backbone trained
+  segmentation-frozen   PSPNet on VOC12 and SBD, backbone frozen
+  segmentation          the same, backbone trained
+and prints the tables. A step with a result is not run again; one that was interrupted
+goes on from its last checkpoint; one that fails does not keep the others from running,
+and the exit code is then 1.
+
+Data is expected in data/imagenet and data/VOCdevkit (folders or links);
+tools/dataset_converters/{check_imagenet,prepare_voc}.py check it.
+
+  --work-dir DIR   where results go (default: benchmarks/ beside the checkpoint)
+  --only A,B       these steps
+  --method NAME    moco, simclr or swav, whose linear schedule is used (default: what
+                   the checkpoint says of itself)
+  --config FILE    the pretraining's config, for knn (default: the one beside CKPT)
+  --prefix P       what the names of the backbone start with (default: backbone.)
+  --seed N         seed of every step
+  --dry-run        print the commands
+
+GPUS is the number of processes, one a GPU; learning rates are scaled to it.
+
+examples:
+  bash tools/benchmarks/run_all.sh work_dirs/mocov2_r50_8xb32/epoch_200.pth 8
+  bash tools/benchmarks/run_all.sh epoch_200.pth 4 --only detection,segmentation -- --amp
+HELP
+}
+
+set -euo pipefail
+if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then usage; exit 0; fi
+if [[ $# -lt 2 ]]; then usage >&2; exit 2; fi
+
+say() { echo "[benchmarks] $*"; }
+die() { echo "[benchmarks] error: $*" >&2; exit 1; }
+
+CKPT=$1
+GPUS=$2
+shift 2
+WORK_DIR="$(dirname "$CKPT")/benchmarks"
+PREFIX=backbone.
+ONLY= METHOD= CONFIG= SEED= DRY=
+while [[ $# -gt 0 && $1 != -- ]]; do
+  case $1 in
+    --dry-run) DRY=1; shift; continue ;;
+    --work-dir | --only | --method | --config | --prefix | --seed) ;;
+    *) die "unknown option $1; see --help" ;;
+  esac
+  [[ $# -ge 2 ]] || die "$1 needs a value; see --help"
+  case $1 in
+    --work-dir) WORK_DIR=$2 ;;
+    --only) ONLY=$2 ;;
+    --method) METHOD=$2 ;;
+    --config) CONFIG=$2 ;;
+    --prefix) PREFIX=$2 ;;
+    --seed) SEED=$2 ;;
+  esac
+  shift 2
+done
+[[ "${1:-}" != -- ]] || shift
+EXTRA=("$@")
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+if [[ -z "${PYTHON:-}" ]]; then
+  PYTHON=python
+  [[ -x "$ROOT/.venv/bin/python" ]] && PYTHON="$ROOT/.venv/bin/python"
+fi
+export PYTHON
+BENCHMARKS="$ROOT/configs/benchmarks"
+[[ -f "$CKPT" ]] || die "there is no checkpoint $CKPT"
+
+if [[ -n "$ONLY" ]]; then
+  IFS=, read -ra WANTED <<<"$ONLY"
+  for step in "${WANTED[@]}"; do
+    [[ " ${STEPS[*]} " == *" $step "* ]] || die "there is no step $step; see --help"
+  done
+  STEPS=("${WANTED[@]}")
+fi
+
+# The family whose linear schedule fits, from the checkpoint itself.
+family() {
+  local method="$METHOD"
+  if [[ -z "$method" ]]; then
+    method="$(cd "$ROOT" && "$PYTHON" -c '
+import sys
+from mmaccel.evaluation.recipe import parse_config, read_recipe
+from mmaccel.evaluation.record import checkpoint_meta
+recipe = read_recipe(parse_config(str(checkpoint_meta(sys.argv[1]).get("cfg", ""))))
+print(recipe.method if recipe else "")' "$(realpath "$CKPT")" | tail -n 1)"
+  fi
+  case "${method,,}" in
+    *moco*) echo moco ;;
+    *simclr*) echo simclr ;;
+    *swav*) echo swav ;;
+    *) die "the checkpoint does not say which method trained it; give --method" ;;
+  esac
+}
+
+pretraining_config() {
+  if [[ -n "$CONFIG" ]]; then echo "$CONFIG"; return; fi
+  local found
+  found="$(find "$(dirname "$CKPT")" -maxdepth 1 -name '*.py')"
+  [[ -n "$found" && "$found" != *$'\n'* ]] \
+    || die "there is not one config beside $CKPT; name the pretraining's with --config"
+  echo "$found"
+}
+
+run() {
+  if [[ -n "$DRY" ]]; then echo "${*@Q}"; else "$@"; fi
+}
+
+train() {
+  run bash "$ROOT/tools/dist_train.sh" "$BENCHMARKS/$2" "$GPUS" --pretrained "$CKPT" \
+    --prefix "$PREFIX" --work-dir "$WORK_DIR/$1" --resume --auto-scale-lr \
+    ${SEED:+--seed "$SEED"} ${EXTRA[@]+"${EXTRA[@]}"}
+}
+
+step() {
+  local config
+  case $1 in
+    linear)
+      config="$(family)" || return
+      train linear "classification/${config}_r50_linear_in1k.py"
+      ;;
+    stages) train stages classification/stages_r50_linear_in1k.py ;;
+    knn)
+      config="$(pretraining_config)" || return
+      run "$PYTHON" "$ROOT/tools/benchmarks/classification/probe.py" "$config" "$CKPT" \
+        --prefix "$PREFIX" --data-root data/imagenet --metrics knn --work-dir "$WORK_DIR"
+      ;;
+    detection) train detection mmdetection/faster-rcnn_r50-c4_voc07.py ;;
+    detection-frozen)
+      train detection-frozen mmdetection/faster-rcnn_r50-c4_voc07_frozen.py ;;
+    segmentation) train segmentation mmsegmentation/pspnet_r50-d8_voc12aug.py ;;
+    segmentation-frozen)
+      train segmentation-frozen mmsegmentation/pspnet_r50-d8_voc12aug_frozen.py ;;
+  esac
+}
+
+FAILED=()
+for name in "${STEPS[@]}"; do
+  if [[ -f "$WORK_DIR/$name/result.json" ]]; then
+    say "$name: done before"
+    continue
+  fi
+  say "$name"
+  step "$name" || FAILED+=("$name")
+done
+
+run "$PYTHON" "$ROOT/tools/analysis_tools/collect_results.py" "$WORK_DIR" || FAILED+=(tables)
+if [[ ${#FAILED[@]} -gt 0 ]]; then
+  die "not finished: ${FAILED[*]}; the messages are above. Run the same command again"
+fi
