@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Any, Iterator, NamedTuple
 
+#: Method of a backbone that was trained with labels.
+SUPERVISED = 'Supervised'
+
 # as configs/ablations/ has them; others are named
 _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
@@ -36,11 +39,13 @@ def read_recipe(cfg: dict) -> Recipe | None:
         cfg (dict): A config, or what :func:`parse_config` gives.
 
     Returns:
-        Recipe, optional: None for anything but MoCo, SimCLR, SwAV and their Accel
-        forms.
+        Recipe, optional: None for anything but MoCo, SimCLR, SwAV, their Accel forms
+        and MMClassification's supervised training.
     """
     model = cfg.get('model') or {}
     kind = _name(model)
+    if kind == 'ImageClassifier':
+        return _supervised(model, cfg)
     accel = kind.startswith('Accel')
     family = kind[len('Accel') :] if accel else kind
     if family not in ('MoCo', 'SimCLR', 'SwAV'):
@@ -59,6 +64,21 @@ def read_recipe(cfg: dict) -> Recipe | None:
         arch=_arch(model.get('backbone') or {}),
         dataset=_dataset((cfg.get('train_dataloader') or {}).get('dataset')),
     )
+
+
+def recognise_classifier(state_dict: dict) -> Recipe | None:
+    """Recognise torchvision's ResNets trained on ImageNet, by their weights' names.
+
+    Args:
+        state_dict (dict): Names and tensors.
+    """
+    fc, conv = state_dict.get('fc.weight'), state_dict.get('layer1.0.conv1.weight')
+    if fc is None or conv is None or len(fc) != 1000 or len(conv) != 64:
+        return None
+    blocks = {name.rsplit('.', 2)[0] for name in state_dict if '.conv1.' in name}
+    bottleneck = 'layer1.0.conv3.weight' in state_dict
+    depth = len(blocks) * (3 if bottleneck else 2) + 2
+    return Recipe(SUPERVISED, '', '', f'ResNet-{depth}', 'ImageNet')
 
 
 def parse_config(text: str) -> dict:
@@ -99,6 +119,14 @@ def _literal(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         return None
+
+
+def _supervised(model: dict, cfg: dict) -> Recipe | None:
+    backbone = model.get('backbone') or {}
+    if _name(backbone.get('init_cfg')) == 'Pretrained' or model.get('pretrained'):
+        return None  # a linear evaluation or a fine-tuning
+    dataset = _dataset((cfg.get('train_dataloader') or {}).get('dataset'))
+    return Recipe(SUPERVISED, '', '', _arch(backbone), dataset)
 
 
 def _variant(model: dict, hook: dict) -> str:

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmaccel.engine.checkpoints import find_newest, write_atomically
 from mmaccel.errors import ConfigError
 
-from .recipe import parse_config, read_recipe
+from .recipe import SUPERVISED, parse_config, read_recipe, recognise_classifier
 
 #: Evaluations that leave a record.
 TASKS = ('linear', 'knn', 'stages', 'detection', 'segmentation')
@@ -121,8 +121,8 @@ def read_records(work_dirs: Iterable[str | Path]) -> list[dict]:
     return records
 
 
-def checkpoint_meta(path: str | Path) -> dict:
-    """What a checkpoint says of itself; empty if nothing or unreadable."""
+def load_checkpoint(path: str | Path) -> dict:
+    """A checkpoint's content, tensors mapped where they can be; empty if unreadable."""
     for mmap in (True, False):  # torch's older format cannot be mapped
         try:
             checkpoint = torch.load(
@@ -130,9 +130,14 @@ def checkpoint_meta(path: str | Path) -> dict:
             )
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
             continue
-        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-        return meta if isinstance(meta, dict) else {}
+        return checkpoint if isinstance(checkpoint, dict) else {}
     return {}
+
+
+def checkpoint_meta(checkpoint: dict) -> dict:
+    """What a checkpoint says of itself; empty if nothing."""
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, dict) else {}
 
 
 def device_name() -> str:
@@ -162,10 +167,13 @@ def _origin(pretrained: str | Path | None) -> dict:
     if path.is_dir():
         newest, _ = find_newest(path)
         path = Path(newest or path)
-    meta = checkpoint_meta(path)
+    checkpoint = load_checkpoint(path)
+    meta = checkpoint_meta(checkpoint)
     recipe = read_recipe(parse_config(str(meta.get('cfg', ''))))
+    recipe = recipe or recognise_classifier(checkpoint)
+    named = recipe is not None and recipe.method != SUPERVISED
     return dict(
-        method=recipe.method if recipe else path.stem,
+        method=recipe.method if recipe and named else path.stem,
         pretrain=str(path),
         pretrain_epochs=meta.get('epoch'),
         pretrain_seed=meta.get('seed'),

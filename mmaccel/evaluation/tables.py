@@ -1,0 +1,343 @@
+"""The paper's tables, filled with what was measured and nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from itertools import zip_longest
+from typing import Iterable, NamedTuple, Sequence
+
+from mmaccel.analysis.paper import (
+    DAYS,
+    FULL,
+    GPU_DAYS,
+    PAPER_TABLES,
+    Measure,
+    PaperRow,
+    PaperTable,
+)
+
+from .pretraining import Pretraining
+from .recipe import SUPERVISED
+
+_TIME = (DAYS, GPU_DAYS)
+#: Columns for results that the paper has no row for, after the task's own table.
+_TASKS = {
+    'linear': ('linear classification', PAPER_TABLES[0].measures),
+    'fine-tuning': ('fine-tuning', (Measure('top-1', 'top1', False), *_TIME)),
+    'knn': ('kNN classification', (Measure('kNN top-1', 'top1'), *_TIME)),
+    'stages': ('intermediate features', PAPER_TABLES[7].measures),
+    'segmentation': ('segmentation', PAPER_TABLES[1].measures),
+    'detection': ('detection', PAPER_TABLES[2].measures),
+}
+_ABLATIONS = PAPER_TABLES[3:7]
+_LABELS = ('method', 'variant', 'epochs', 'network', 'pretrained on')
+
+
+class Key(NamedTuple):
+    """What makes two pretrainings the same but for their seed."""
+
+    method: str
+    variant: str = ''
+    views: str = ''
+    arch: str = ''
+    dataset: str = ''
+    epochs: int | None = None
+
+
+class Cell(NamedTuple):
+    """Measurements of one figure, one a seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of measurements."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Their sample standard deviation (n - 1); None for a single one."""
+        return statistics.stdev(self.values) if self.n > 1 else None
+
+    def text(self, metric: str) -> str:
+        """Mean ± standard deviation and n, percentages to the paper's one decimal."""
+        form = '.3g' if metric in ('days', 'gpu_days') else '.1f'
+        spread = '' if self.std is None else f' ± {self.std:{form}}'
+        return f'{self.mean:{form}}{spread} (n={self.n})'
+
+
+class Row(NamedTuple):
+    """Labels, cells by heading (absent where nothing was measured), the paper's."""
+
+    labels: tuple[str, ...]
+    cells: dict[str, Cell]
+    device: str
+    protocol: str
+    paper: dict[str, str]
+
+
+class Table(NamedTuple):
+    """A table; ``number`` is the paper's where the layout and the data are."""
+
+    title: str
+    number: int | None
+    dataset: str
+    labels: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    rows: list[Row]
+
+
+def make_tables(
+    records: Iterable[dict], pretrainings: Iterable[Pretraining] = ()
+) -> list[Table]:
+    """Sort results into the layouts of the paper's Tables 1 to 10.
+
+    All ten come out, empty where nothing was measured. Results that they have no row
+    for (another network, number of epochs, variant) and results on other data follow in
+    tables of their own with the same columns. Which row a result belongs to is decided
+    by what its pretraining checkpoint was trained with.
+
+    Args:
+        records (Iterable[dict]): From :func:`mmaccel.evaluation.read_records`. Those
+            of the same weights, seed, config and protocol count once, the first.
+        pretrainings (Iterable[Pretraining]): Runs whose training time is to be shown.
+
+    Note:
+        Figures of different protocols, numbers of images or devices are never
+        averaged: they take a row each.
+    """
+    filler = _Filler(_without_repeats(records), list(pretrainings))
+    tables = [filler.paper_table(layout) for layout in PAPER_TABLES]
+    tables += filler.listings(PAPER_TABLES)
+    tables += filler.ablations()
+    tables += filler.pretraining_table()
+    return tables
+
+
+class _Filler:
+    """Looks results up by pretraining, task and dataset."""
+
+    def __init__(self, records: list[dict], runs: list[Pretraining]) -> None:
+        self.records = records
+        self.runs: dict[Key, dict[str, list[Pretraining]]] = {}
+        for run in runs:
+            devices = self.runs.setdefault(Key(*run.recipe, run.epochs), {})  # type: ignore[call-arg]
+            name = f'{run.devices} × {run.device or "unknown device"}'
+            devices.setdefault(name, []).append(run)
+
+    def paper_table(self, layout: PaperTable) -> Table:
+        """Fill one of the paper's tables."""
+        rows = []
+        for row in layout.rows:
+            figures = {m.heading: f for m, f in zip(layout.measures, row.figures) if f}
+            first, *others = self.rows(
+                row.labels, _key(row), layout.task, layout.dataset, layout.measures
+            )
+            rows += [first._replace(paper=figures), *others]
+        return Table(
+            f'Table {layout.number}: {layout.title}',
+            layout.number,
+            layout.dataset,
+            layout.labels,
+            layout.measures,
+            rows,
+        )
+
+    def listings(self, layouts: Sequence[PaperTable]) -> list[Table]:
+        """Every result that no row of the paper's tables shows."""
+        shown = {
+            (layout.task, layout.dataset, _key(row))
+            for layout in layouts
+            for row in layout.rows
+        }
+        left: dict[tuple[str, str], list[Key]] = {}
+        for record in self.records:
+            task, dataset, key = _place(record)
+            keys = left.setdefault((task, dataset), [])
+            if (task, dataset, key) not in shown and key not in keys:
+                keys.append(key)
+        tables = []
+        papers = {(layout.task, layout.dataset) for layout in layouts}
+        for (task, dataset), keys in sorted(left.items()):
+            name, measures = _TASKS[task]
+            further = ', further results' if (task, dataset) in papers else ''
+            rows = [
+                row
+                for key in sorted(keys, key=str)
+                for row in self.rows(_labels(key), key, task, dataset, measures)
+            ]
+            if rows:
+                title = f'{dataset}: {name}{further}'
+                tables.append(Table(title, None, dataset, _LABELS, measures, rows))
+        return tables
+
+    def ablations(self) -> list[Table]:
+        """Tables 4 to 7, 9 and 10 on other data, where a run belongs to one of them."""
+        placed = [_place(record) for record in self.records]
+        measured = {(dataset, key) for task, dataset, key in placed if task == 'linear'}
+        places = {
+            (dataset, key._replace(method='', variant=''))
+            for dataset, key in measured
+            if dataset != 'ImageNet' and key.arch
+        }
+        tables = []
+        for dataset, place in sorted(places, key=str):
+            for layout in _ABLATIONS:
+                keys = [
+                    place._replace(method=row.method, variant=row.variant)
+                    for row in layout.rows
+                ]
+                own = [key for key in keys if key.variant not in ('', FULL)]
+                if any((dataset, key) in measured for key in own):
+                    labels = [row.labels for row in layout.rows]
+                    tables.append(self._as(layout, dataset, labels, keys))
+        for layout, method in ((PAPER_TABLES[8], 'SwAV'), (PAPER_TABLES[9], 'MoCo v2')):
+            tables += self._by_views(layout, method, measured)
+        return tables
+
+    def _by_views(
+        self, layout: PaperTable, method: str, measured: set[tuple[str, Key]]
+    ) -> list[Table]:
+        """Tables 9 and 10 on other data, where views differ."""
+        groups: dict[tuple[str, Key], list[Key]] = {}
+        for dataset, key in sorted(measured, key=str):
+            name = key.method.replace('Accel-', '').partition(' 2×')[0]
+            upstream_only = layout.number == 10
+            fits = key.variant in (('',) if upstream_only else ('', FULL))
+            if dataset != 'ImageNet' and name == method and fits:
+                place = key._replace(method='', variant='', views='')
+                groups.setdefault((dataset, place), []).append(key)
+        tables = []
+        for (dataset, _), keys in groups.items():
+            if len({key.views for key in keys}) < 2:
+                continue
+            labels: list[tuple[str, ...]] = []
+            for key in keys:
+                if layout.number == 10:
+                    labels.append((key.views.partition('×')[2],))
+                else:
+                    accel = ', Accel' if key.variant else ''
+                    labels.append((key.views + accel, str(key.epochs)))
+            tables.append(self._as(layout, dataset, labels, keys))
+        return tables
+
+    def _as(
+        self,
+        layout: PaperTable,
+        dataset: str,
+        labels: Sequence[tuple[str, ...]],
+        keys: Sequence[Key],
+    ) -> Table:
+        place = keys[0]
+        rows = [
+            row
+            for label, key in zip(labels, keys)
+            for row in self.rows(label, key, layout.task, dataset, layout.measures)
+        ]
+        title = (
+            f'{dataset}: {layout.title}, as Table {layout.number} ({place.arch}, '
+            f'{place.epochs} epochs on {place.dataset})'
+        )
+        return Table(title, None, dataset, layout.labels, layout.measures, rows)
+
+    def pretraining_table(self) -> list[Table]:
+        """Training time of every pretraining found."""
+        rows = [
+            Row(_labels(key), _days(runs), device, '', {})
+            for key in sorted(self.runs, key=str)
+            for device, runs in sorted(self.runs[key].items())
+        ]
+        if not rows:
+            return []
+        return [Table('Pretraining time', None, '', _LABELS, _TIME, rows)]
+
+    def rows(
+        self,
+        labels: tuple[str, ...],
+        key: Key,
+        task: str,
+        dataset: str,
+        measures: Sequence[Measure],
+    ) -> list[Row]:
+        """Rows of one pretraining: one, or more where protocols or devices differ."""
+        found: dict[str, list[dict]] = {}
+        for record in self.records:
+            if _place(record) == (task, dataset, key):
+                protocol = f'{record["protocol"]} ({record["n"]} images)'
+                found.setdefault(protocol, []).append(record)
+        # frozen and not frozen may word their protocols differently
+        if all(
+            len({p for p, rs in found.items() if any(r['frozen'] is f for r in rs)}) < 2
+            for f in (True, False)
+        ):
+            merged = [record for group in found.values() for record in group]
+            found = {'; '.join(found): merged} if found else {}
+        timed = self.runs.get(key, {}) if DAYS in measures else {}
+        rows = []
+        pairs = zip_longest(sorted(found), sorted(timed), fillvalue='')
+        for protocol, device in pairs:
+            cells = {}
+            for measure in measures:
+                values = tuple(
+                    record['metrics'][measure.metric]
+                    for record in found.get(protocol, ())
+                    if record['frozen'] is measure.frozen
+                    and measure.metric in record['metrics']
+                )
+                if values:
+                    cells[measure.heading] = Cell(values)
+            if device:
+                cells.update(_days(timed[device]))
+            rows.append(Row(labels, cells, device, protocol, {}))
+        return rows or [Row(labels, {}, '', '', {})]
+
+
+def _days(runs: Sequence[Pretraining]) -> dict[str, Cell]:
+    return {
+        DAYS.heading: Cell(tuple(run.days for run in runs)),
+        GPU_DAYS.heading: Cell(tuple(run.gpu_days for run in runs)),
+    }
+
+
+def _key(row: PaperRow) -> Key:
+    place = (row.views, 'ResNet-50', 'ImageNet', row.epochs)
+    return Key(row.method, row.variant, *place)
+
+
+def _place(record: dict) -> tuple[str, str, Key]:
+    """Task, dataset and pretraining of a result."""
+    finetuned = record['task'] == 'linear' and not record['frozen']
+    task = 'fine-tuning' if finetuned else record['task']
+    return task, record['dataset'], _record_key(record)
+
+
+def _record_key(record: dict) -> Key:
+    recipe = record.get('recipe')
+    epochs = record.get('pretrain_epochs')
+    if not recipe:
+        return Key(record['method'], epochs=epochs)
+    supervised = recipe['method'] == SUPERVISED
+    return Key(**recipe, epochs=None if supervised else epochs)
+
+
+def _labels(key: Key) -> tuple[str, ...]:
+    method = key.method
+    if key.views and key.views not in method:
+        method += f' {key.views}'
+    epochs = '' if key.epochs is None else str(key.epochs)
+    return (method, key.variant, epochs, key.arch, key.dataset)
+
+
+def _without_repeats(records: Iterable[dict]) -> list[dict]:
+    """One record a measurement: the same run may have been evaluated twice."""
+    parts = ('task', 'dataset', 'frozen', 'protocol', 'n', 'config', 'seed', 'pretrain')
+    kept: dict[tuple, dict] = {}
+    for record in records:
+        measurement = (*(record.get(part) for part in parts), _record_key(record))
+        kept.setdefault(measurement, record)
+    return list(kept.values())
