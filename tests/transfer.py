@@ -1,0 +1,80 @@
+"""Checkpoints as a pretraining writes them, of a backbone that knows the objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcls.models import ResNet
+from torch import nn
+
+from tests import voc_set
+
+MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+EDGE = 48
+
+
+def make_checkpoint(
+    path: Path | str,
+    seed: int = 0,
+    steps: int = 80,
+    batch: int = 16,
+) -> Path:
+    """Train a ResNet-18 for some seconds to tell the objects from each other and from
+    photographs, and save it with a neck, as a pretraining does.
+
+    The tests judge what a transfer does with good weights, not how they came about.
+    """
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    backbone = ResNet(18)
+    head = nn.Linear(512, len(voc_set.CLASSES) + 1)
+    both = nn.Sequential(backbone, head)
+    optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
+    both.train()
+    for _ in range(steps):
+        x, labels = draw_batch(rng, batch)
+        logits = head(backbone(x)[-1].mean((2, 3)))
+        loss = nn.functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    state = {f'backbone.{name}': x for name, x in backbone.state_dict().items()}
+    state['neck.fc.weight'] = torch.zeros(8, 512)
+    meta = dict(epoch=1, iter=steps, seed=seed, experiment_name='transfer')
+    torch.save(dict(meta=meta, state_dict=state), path)
+    return Path(path)
+
+
+def draw_batch(
+    rng: np.random.Generator, batch: int, edge: int = EDGE
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(B, 3, E, E)`` normalised crops, and what is in their middle, 0 for nothing."""
+    images = np.empty((batch, edge, edge, 3), dtype=np.float32)
+    labels = rng.integers(0, len(voc_set.CLASSES) + 1, batch)
+    for image, label in zip(images, labels):
+        canvas = voc_set.background(rng, edge)
+        if label > 0:
+            extent = int(rng.uniform(0.6, 0.95) * edge)
+            patch, mask = voc_set.draw_object(rng, int(label) - 1, extent)
+            x, y = rng.integers(0, edge - extent + 1, 2)
+            canvas[y : y + extent, x : x + extent][mask] = patch[mask]
+        image[...] = (canvas - MEAN) / STD
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+
+def shuffle_weights(path_in: Path | str, path_out: Path | str, seed: int = 0) -> Path:
+    """Permute the elements within each tensor of the backbone: same shapes, same
+    values, nothing learnt."""
+    draw = torch.Generator().manual_seed(seed)
+    checkpoint = torch.load(path_in, weights_only=True)
+    for name, x in checkpoint['state_dict'].items():
+        if name.startswith('backbone.') and x.ndim > 0:
+            order = torch.randperm(x.numel(), generator=draw)
+            checkpoint['state_dict'][name] = x.flatten()[order].view_as(x)
+    torch.save(checkpoint, path_out)
+    return Path(path_out)
