@@ -1,12 +1,14 @@
-"""Pooled backbone features of a labelled set."""
+"""Pooled backbone features of a labelled set, of the last stage or of all."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
+
+from mmaccel.models.utils.stages import stage_names, view_with
 
 
 @contextmanager
@@ -47,12 +49,74 @@ def extract_features(
     with evaluation_mode(model):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)
-            maps = model.backbone(inputs[0])
-            last = maps[-1] if isinstance(maps, (tuple, list)) else maps
-            features.append(last.flatten(2).mean(2) if last.ndim > 2 else last)
+            features.append(_pool(model.backbone(inputs[0])))
             labels += [sample_label(sample) for sample in samples]
     x = torch.cat(features).float()
     return x, torch.as_tensor(labels, device=x.device)
+
+
+@torch.no_grad()
+def extract_stage_features(
+    model: nn.Module, batches: Iterable[dict]
+) -> Iterator[tuple[list[torch.Tensor], list[int]]]:
+    """Features after the stem and after every stage, and labels, batch by batch.
+
+    Args:
+        model (nn.Module): As for :func:`extract_features`.
+        batches (Iterable[dict]): As for :func:`extract_features`.
+
+    Yields:
+        tuple: As :func:`pooled_stages` gives them, and the batch's labels.
+    """
+    forward = pooled_stages(model.backbone)
+    with evaluation_mode(model):
+        for batch in batches:
+            inputs, samples = model.data_preprocessor(batch, False)
+            yield forward(inputs[0]), [sample_label(sample) for sample in samples]
+
+
+def pooled_stages(
+    backbone: nn.Module,
+) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """A forward pass that keeps what every stage computes, averaged over its area.
+
+    The stem's map is taken before its pooling, as upstream's ``out_indices=0`` takes
+    it. It is computed by upstream's own ``forward`` on a view of the backbone that ends
+    there, so that every stem works.
+
+    Args:
+        backbone (nn.Module): Any class with a stem and ``layer1`` ... ``layerN``.
+
+    Shape:
+        returns: a function from (B, C, H, W) to N + 1 tensors (B, C_i), the stem first.
+
+    Raises:
+        ValueError: If the backbone has no stages.
+    """
+    names = stage_names(backbone)
+    behind = [*names, 'maxpool'] if hasattr(backbone, 'maxpool') else names
+    stem = view_with(backbone, {name: nn.Identity() for name in behind})
+
+    def forward(x: torch.Tensor) -> list[torch.Tensor]:
+        x = _last(stem(x))
+        pooled = [_pool(x)]
+        if 'maxpool' in behind:
+            x = backbone.maxpool(x)
+        for name in names:
+            x = getattr(backbone, name)(x)
+            pooled.append(_pool(x))
+        return pooled
+
+    return forward
+
+
+def _last(maps: torch.Tensor | tuple | list) -> torch.Tensor:
+    return maps[-1] if isinstance(maps, (tuple, list)) else maps
+
+
+def _pool(maps: torch.Tensor | tuple | list) -> torch.Tensor:
+    last = _last(maps)
+    return last.flatten(2).mean(2) if last.ndim > 2 else last
 
 
 def sample_label(sample: object) -> int:

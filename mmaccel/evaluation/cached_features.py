@@ -1,0 +1,157 @@
+"""Features on disk: computed once, used again while nothing they depend on changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Iterable, Mapping, NamedTuple, Sequence
+
+import numpy as np
+import torch
+
+from mmaccel.engine.checkpoints import write_atomically
+
+_KEY = 'key.json'
+_LABELS = 'labels'
+
+
+class FeatureSet(NamedTuple):
+    """Features of a labelled set.
+
+    ``stages``: name to (N, C) in fp32, in the network's order. ``labels``: (N,).
+    """
+
+    stages: dict[str, np.ndarray]
+    labels: np.ndarray
+
+
+class FeatureCache:
+    """A folder of features and of what they were computed from.
+
+    Probes ask for the same features again and again, and a forward pass over the data
+    takes longer than all of them. The folder holds one network's features of one data
+    set; those of another replace them.
+
+    Args:
+        folder (str or Path): Its place; need not exist.
+        key (Mapping[str, str]): Whatever the features depend on, by name, as
+            :func:`hash_file` and :func:`hash_dataset` give it.
+    """
+
+    def __init__(self, folder: str | Path, key: Mapping[str, str]) -> None:
+        self.folder = Path(folder)
+        self.key = dict(key)
+
+    def changed(self) -> list[str] | None:
+        """What the features on disk were computed from otherwise; None without any."""
+        try:
+            before = json.loads((self.folder / _KEY).read_text())
+        except (OSError, ValueError):
+            return None
+        names = {**before['depends'], **self.key}
+        return [n for n in names if before['depends'].get(n) != self.key.get(n)]
+
+    def write(
+        self,
+        split: str,
+        stages: Sequence[str],
+        batches: Iterable[tuple[list[torch.Tensor], list[int]]],
+        size: int,
+    ) -> None:
+        """Write a split's features as they come; :meth:`finish` makes them valid.
+
+        Args:
+            split (str): Its name.
+            stages (Sequence[str]): Names of the stages.
+            batches (Iterable): Features (B, C) of every stage, and labels.
+            size (int): Number of images.
+        """
+        folder = self._unfinished / split
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        arrays: list[np.ndarray] = []
+        labels: list[int] = []
+        for features, batch_labels in batches:
+            if not arrays:
+                arrays = [
+                    np.lib.format.open_memmap(
+                        folder / f'{name}.npy', 'w+', np.float32, (size, x.size(1))
+                    )
+                    for name, x in zip(stages, features)
+                ]
+            at = slice(len(labels), len(labels) + len(batch_labels))
+            for array, x in zip(arrays, features):
+                array[at] = x.float().cpu().numpy()
+            labels += batch_labels
+        for array in arrays:
+            array.flush()  # type: ignore[attr-defined]
+        np.save(folder / f'{_LABELS}.npy', np.asarray(labels, np.int64))
+
+    def finish(self, stages: Sequence[str]) -> None:
+        """Let the features that were written take the place of older ones."""
+        content = dict(depends=self.key, stages=list(stages))
+        write_atomically(self._unfinished / _KEY, json.dumps(content).encode())
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.replace(self._unfinished, self.folder)
+
+    def read(self, split: str) -> FeatureSet:
+        """A split's features, read from the disk where they are used."""
+        stages = json.loads((self.folder / _KEY).read_text())['stages']
+        return FeatureSet(
+            {name: self._load(split, name) for name in stages},
+            self._load(split, _LABELS),
+        )
+
+    def _load(self, split: str, name: str) -> np.ndarray:
+        return np.load(self.folder / split / f'{name}.npy', mmap_mode='r')
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.folder.with_name(f'.{self.folder.name}.writing')
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(2**20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_text(value: object) -> str:
+    """SHA-256 of nested settings, whatever the order of their names."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_dataset(dataset) -> str:
+    """A hash that changes with a data set's images or labels.
+
+    Images in memory count by their bytes, those on disk by name, size and date: reading
+    them all would take as long as computing their features.
+
+    Args:
+        dataset (BaseDataset): An MMEngine data set, with or without wrappers.
+    """
+    digest = hashlib.sha256()
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        digest.update(f'{info.get("gt_label")} '.encode())
+        image, path = info.get('img'), info.get('img_path')
+        if image is not None:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        elif path is not None:
+            digest.update(f'{path} {_state(path)}\n'.encode())
+    return digest.hexdigest()
+
+
+def _state(path: str) -> str:
+    try:
+        state = os.stat(path)
+    except OSError:  # on other storage than a file system
+        return ''
+    return f'{state.st_size} {state.st_mtime_ns}'
