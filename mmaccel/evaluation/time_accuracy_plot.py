@@ -19,6 +19,9 @@ def plot_time_accuracy(
 ) -> None:
     """Draw curves as figure 3 of the paper does, with a band where runs are several.
 
+    A method and its accelerated form, labelled ``X`` and ``Accel-X``, share a colour;
+    the accelerated one is solid, the other dashed.
+
     Args:
         curves (Sequence[Curve]): At least one.
         out (str or Path): File to write; its ending chooses the format.
@@ -43,24 +46,28 @@ def plot_time_accuracy(
         'axes.axisbelow': True,
         'legend.frameon': False,
     }
+    families = list(dict.fromkeys(_family(curve.label)[0] for curve in curves))
     with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
-        for i, curve in enumerate(curves):
-            colour = _COLOURS[i % len(_COLOURS)]
+        for curve in curves:
+            family, accel = _family(curve.label)
+            number = families.index(family)
+            colour = _COLOURS[number % len(_COLOURS)]
+            paired = len({c.label for c in curves if _family(c.label)[0] == family}) > 1
             x = curve.seconds / unit
-            label = curve.label
             if curve.n > 1:
-                label += f' ({curve.n} runs: mean, range)'
                 axes.fill_between(
-                    x, curve.min, curve.max, color=colour, alpha=0.18, linewidth=0
+                    x, curve.min, curve.max, color=colour, alpha=0.15, linewidth=0
                 )
             axes.plot(
                 x,
                 curve.mean,
                 color=colour,
-                label=label,
+                label=_legend(curve),
                 linewidth=1.6,
-                marker=_MARKERS[i % len(_MARKERS)],
+                linestyle='--' if paired and not accel else '-',
+                marker=_MARKERS[number % len(_MARKERS)],
+                markerfacecolor='white' if paired and not accel else colour,
                 markersize=4 if len(x) <= 30 else 0,
                 clip_on=False,
                 zorder=3,
@@ -68,7 +75,18 @@ def plot_time_accuracy(
         axes.set_xlabel(f'training time ({name})')
         axes.set_ylabel(_NAMES.get(metric, metric))
         axes.set_xlim(left=0)
-        axes.legend(loc='best')
+        axes.legend(loc='lower right', handlelength=2.8, fontsize=8)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=200)
         plt.close(figure)
+
+
+def _family(label: str) -> tuple[str, bool]:
+    """A label without ``Accel-`` and whether it had it, in any case."""
+    accel = label.lower().startswith('accel-')
+    return (label[len('accel-') :] if accel else label).lower(), accel
+
+
+def _legend(curve: Curve) -> str:
+    several = f' ({curve.n} runs: mean, range)' if curve.n > 1 else ''
+    return curve.label + several

@@ -26,6 +26,22 @@ class Selection(NamedTuple):
     kept: Tensor | None = None
 
 
+class Choice(NamedTuple):
+    """How windows were chosen, all in the order of the images.
+
+    ``map_size, size``: rows and columns of the maps and of a window; ``corners``: one
+    (N, M, 2) of candidates for each of a pair's two maps, or a single one; ``losses``:
+    (N, M, M) of pairs or (N, M), None where nothing was scored; ``chosen``: one (N,) of
+    indices of candidates for each of ``corners``.
+    """
+
+    map_size: tuple[int, int]
+    size: tuple[int, int]
+    corners: tuple[Tensor, ...]
+    losses: Tensor | None
+    chosen: tuple[Tensor, ...]
+
+
 @MODELS.register_module()
 class HardPairCropLayer(nn.Module):
     """Crop two maps to the pair of windows that a score calls hardest.
@@ -43,6 +59,10 @@ class HardPairCropLayer(nn.Module):
             up. Defaults to 0.75, as in the paper.
         select (str): ``'hard'`` passes on the largest loss, ``'easy'`` the smallest,
             ``'random'`` any (paper, Table 5). Defaults to ``'hard'``.
+
+    Attributes:
+        watcher (Callable, optional): Called with the :class:`Choice` whenever windows
+            were chosen; for pictures and measurements. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -79,6 +99,7 @@ class HardPairCropLayer(nn.Module):
         self.num_candidates = num_candidates
         self.crop_ratio = crop_ratio
         self.select = select
+        self.watcher: Callable[[Choice], None] | None = None
 
     def forward(
         self,
@@ -151,10 +172,12 @@ class HardPairCropLayer(nn.Module):
         """
         size = self._size(x_q)
         corners_q = self._draw(x_q, size, generator)
-        corners_k = self._draw(x_k, size, generator)
+        corners_k = in_image_order = self._draw(x_k, size, generator)
         if to_key_order is not None:
             corners_k = to_key_order(corners_k)
         if self._nothing_to_choose(x_q, size):
+            first = corners_q.new_zeros(len(x_q))
+            self._tell(x_q, size, (corners_q, in_image_order), None, (first, first))
             return corners_q[:, 0], corners_k[:, 0]
         pair_loss = score(
             pool_windows(x_q, corners_q, size), pool_windows(x_k, corners_k, size)
@@ -162,6 +185,7 @@ class HardPairCropLayer(nn.Module):
         index = self._extreme(pair_loss.flatten(1))
         p = torch.div(index, self.num_candidates, rounding_mode='floor')
         q = index % self.num_candidates
+        self._tell(x_q, size, (corners_q, in_image_order), pair_loss, (p, q))
         if to_key_order is not None:
             q = to_key_order(q)
         return _take(corners_q, p), _take(corners_k, q)
@@ -187,11 +211,14 @@ class HardPairCropLayer(nn.Module):
         """
         size = self._size(x)
         corners = self._draw(x, size, generator)
+        losses = None
         if self._nothing_to_choose(x, size):
             index = corners.new_zeros(len(x))
         else:
             with torch.no_grad():
-                index = self._extreme(score(pool_windows(x, corners, size)))
+                losses = score(pool_windows(x, corners, size))
+                index = self._extreme(losses)
+        self._tell(x, size, (corners,), losses, (index,))
         chosen = _take(corners, index)
         return crop_windows(x, chosen, size), chosen
 
@@ -213,6 +240,18 @@ class HardPairCropLayer(nn.Module):
         size = self._size(x)
         corners = self._draw(x, size, generator)[:, 0]
         return Selection(None, crop_windows(x, corners, size), corners_k=corners)
+
+    def _tell(
+        self,
+        x: Tensor,
+        size: tuple[int, int],
+        corners: tuple[Tensor, ...],
+        losses: Tensor | None,
+        chosen: tuple[Tensor, ...],
+    ) -> None:
+        if self.watcher is not None:
+            map_size = (x.shape[-2], x.shape[-1])
+            self.watcher(Choice(map_size, size, corners, losses, chosen))
 
     def _size(self, x: Tensor) -> tuple[int, int]:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)

@@ -1,0 +1,126 @@
+"""Pictures of picked windows on the images they were picked from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+
+from .picked_windows import Box, StageWindows, ViewWindows
+
+_PICKED, _CANDIDATE = '#E69F00', '#FFFFFF'  # of Okabe and Ito's palette
+
+
+def draw_windows(
+    views: Sequence[np.ndarray], stages: Sequence[StageWindows], out: str | Path
+) -> None:
+    """One image: a row a stage, a column a view.
+
+    Candidates are thin, the picked one thick; what an earlier stage cut away is dark.
+
+    Args:
+        views (Sequence[np.ndarray]): Its views, (H, W, 3) or (H, W), 8 bit.
+        stages (Sequence[StageWindows]): From :func:`pick_windows`.
+        out (str or Path): Picture to write.
+    """
+    plt = _pyplot()
+    columns = len(views)
+    size = (2.6 * columns + 0.2, 2.95 * len(stages))
+    figure, axes = plt.subplots(
+        len(stages), columns, figsize=size, squeeze=False, constrained_layout=True
+    )
+    for row, stage in zip(axes, stages):
+        for i, (axis, view, windows) in enumerate(zip(row, views, stage.views)):
+            _draw(axis, view, windows)
+            axis.set_title(f'stage {stage.stage}, view {i + 1}', fontsize=8)
+        row[0].set_xlabel(describe(stage), fontsize=8, loc='left')
+    _save(plt, figure, out)
+
+
+def draw_sheet(
+    images: Sequence[Sequence[np.ndarray]],
+    picked: Sequence[Sequence[StageWindows]],
+    out: str | Path,
+) -> None:
+    """All images: a row an image, a column a stage and view.
+
+    Args:
+        images (Sequence): Views of each image.
+        picked (Sequence): Stages of each image.
+        out (str or Path): Picture to write.
+    """
+    plt = _pyplot()
+    columns = len(picked[0]) * len(images[0])
+    size = (1.7 * columns, 1.85 * len(images) + 0.2)
+    figure, axes = plt.subplots(
+        len(images), columns, figsize=size, squeeze=False, constrained_layout=True
+    )
+    for row, views, stages in zip(axes, images, picked):
+        cells = iter(row)
+        for stage in stages:
+            for i, (view, windows) in enumerate(zip(views, stage.views)):
+                axis = next(cells)
+                _draw(axis, view, windows)
+                if row is axes[0]:
+                    axis.set_title(f'stage {stage.stage}, view {i + 1}', fontsize=8)
+                if i == 0 and stage.loss is not None:
+                    axis.set_xlabel(f'loss {stage.loss:.2f}', fontsize=7, loc='left')
+    _save(plt, figure, out)
+
+
+def describe(stage: StageWindows) -> str:
+    """The picked windows' loss among all."""
+    if stage.losses is None or stage.loss is None:
+        return 'picked without a loss'
+    every = np.array(stage.losses)
+    return (
+        f'loss {stage.loss:.3f}; of all candidates {every.min():.3f} to '
+        f'{every.max():.3f}'
+    )
+
+
+def _draw(axis, view: np.ndarray, windows: ViewWindows) -> None:
+    axis.imshow(_darkened(view, windows.seen), cmap='gray', vmin=0, vmax=255)
+    for i, box in enumerate(windows.candidates):
+        if i != windows.picked:
+            _frame(axis, box, _CANDIDATE, 0.9)
+    _frame(axis, windows.candidates[windows.picked], _PICKED, 2.6)
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set_visible(False)
+
+
+def _frame(axis, box: Box, colour: str, width: float) -> None:
+    from matplotlib import patches, patheffects
+
+    left, top, right, bottom = box
+    # pixel centres are at whole numbers
+    place = (left - 0.5, top - 0.5)
+    frame = patches.Rectangle(place, right - left, bottom - top, fill=False)
+    frame.set(edgecolor=colour, linewidth=width, clip_on=False)
+    outline = patheffects.withStroke(linewidth=width + 1.0, foreground='black')
+    frame.set_path_effects([outline])
+    axis.add_patch(frame)
+
+
+def _darkened(view: np.ndarray, seen: Box) -> np.ndarray:
+    left, top, right, bottom = seen
+    out = (view * 0.35).astype(view.dtype)
+    out[top:bottom, left:right] = view[top:bottom, left:right]
+    return out
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(plt, figure, out: str | Path) -> None:
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,228 @@
+"""Draw which windows an Accel model picks on real images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Sequence
+
+try:
+    import mmaccel  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != 'mmaccel':
+        raise
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
+
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import Compose, default_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from mmselfsup.registry import MODELS, TRANSFORMS
+from torch import nn
+
+from mmaccel.analysis.picked_windows import StageWindows, pick_windows
+from mmaccel.analysis.windows_plot import describe, draw_sheet, draw_windows
+from mmaccel.datasets import UnlabelledFolder
+from mmaccel.engine.cli import Command
+from mmaccel.engine.config import load_config
+from mmaccel.engine.weights import mismatch, read_weights, summary
+from mmaccel.errors import ConfigError
+from mmaccel.evaluation.record import load_checkpoint
+from mmaccel.models.layers import HardPairCropLayer
+
+EXAMPLES = """
+examples:
+  # on scikit-learn's two sample photographs
+  python tools/analysis_tools/visualize_windows.py \\
+      configs/accel/mocov2_r50_8xb32.py work_dirs/mocov2_r50_8xb32/epoch_200.pth \\
+      --out windows
+
+  # on your own
+  python tools/analysis_tools/visualize_windows.py CONFIG CKPT --out windows \\
+      --images photos --num 16
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of an Accel model')
+    parser.add_argument('checkpoint', help='checkpoint of its training')
+    parser.add_argument(
+        '--out', required=True, metavar='DIR', help='folder for the pictures'
+    )
+    parser.add_argument(
+        '--images',
+        metavar='FOLDER',
+        help="images, at any depth; default: scikit-learn's sample photographs",
+    )
+    parser.add_argument(
+        '--num',
+        type=int,
+        default=8,
+        help='images to take, the first in the order of their names; they are one '
+        'batch, on which normalisation and negatives depend (default: 8)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of views and windows (default: 0)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings, such as model.crop_layer.num_candidates=4',
+    )
+    parser.add_argument(
+        '--debug', action='store_true', help='show the traceback of every error'
+    )
+    return parser.parse_args(argv)
+
+
+def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """Build the config's model with the checkpoint's weights, all of them."""
+    kind = MODELS.get(cfg.model.type)
+    if kind is None or not hasattr(kind, 'crop_after'):
+        raise ConfigError(
+            f'{cfg.filename} has no Accel model but model.type={cfg.model.type}, which '
+            'picks no windows; give the config of AccelMoCo, AccelSimCLR or AccelSwAV'
+        )
+    model = MODELS.build(cfg.model)
+    if not isinstance(model.crop_layer, HardPairCropLayer):
+        raise ConfigError(
+            f'the model of {cfg.filename} cuts no windows; give a config whose '
+            "model.crop_layer.type is 'HardPairCropLayer'"
+        )
+    weights = read_weights(checkpoint)
+    found = mismatch(model.state_dict(), weights)
+    if any(found.values()):
+        raise ConfigError(
+            f"the checkpoint {checkpoint} is not one of this config's model "
+            f'({summary(found)}); give the one that training it saved'
+        )
+    model.load_state_dict(weights)
+    _restore_queue(model, load_checkpoint(checkpoint).get('swav_queue'))
+    return revert_sync_batchnorm(model).to(get_device())
+
+
+def _restore_queue(model: nn.Module, queue: torch.Tensor | None) -> None:
+    """Give SwAV's losses the queues that its hook keeps in the checkpoint."""
+    if queue is not None:
+        for loss, own in zip(model.head.losses, queue):
+            loss.queue = own.clone().to(get_device())
+            loss.use_queue = bool((own[:, -1] != 0).any())  # once it is full
+
+
+def find_images(folder: str | None, number: int) -> list[str]:
+    """Paths of the first images of a folder, or of the sample photographs."""
+    if number < 1:
+        raise ConfigError(f'--num {number} asks for no image; give at least 1')
+    if folder is None:
+        from sklearn.datasets import load_sample_images
+
+        return sorted(load_sample_images().filenames)[:number]
+    try:
+        dataset = UnlabelledFolder(data_root=folder)
+    except ConfigError as error:
+        problem = str(error).partition(';')[0]
+        raise ConfigError(f'{problem}; give --images a folder of images') from error
+    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))][:number]
+
+
+def make_views(cfg: Config, paths: Sequence[str]) -> dict:
+    """Send images through the config's own pipeline, as a batch."""
+    dataset = cfg.train_dataloader.dataset
+    while 'pipeline' not in dataset:
+        dataset = dataset.dataset
+    pipeline = Compose([TRANSFORMS.build(transform) for transform in dataset.pipeline])
+    loads = any('Load' in str(t['type']) for t in dataset.pipeline)
+    one_channel = (
+        len((cfg.model.get('data_preprocessor') or {}).get('mean', '123')) == 1
+    )
+    samples = []
+    for path in paths:
+        sample: dict[str, Any] = dict(img_path=path)
+        if not loads:  # a set that is not of files, such as Fashion-MNIST
+            sample['img'] = _read(path, one_channel)
+        samples.append(pipeline(sample))
+    return default_collate(samples)
+
+
+def _read(path: str, one_channel: bool) -> np.ndarray:
+    from PIL import Image
+
+    image = Image.open(path)
+    if one_channel:
+        return np.asarray(image.convert('L'))
+    return np.asarray(image.convert('RGB'))[..., ::-1]  # as OpenCV reads
+
+
+def batches_of(number: int, queue_len: int | None) -> list[range]:
+    """Split images into batches that a queue takes, as few as there can be."""
+    batches, start = [], 0
+    while start < number:
+        size = number - start
+        while queue_len is not None and queue_len % size:
+            size -= 1
+        batches.append(range(start, start + size))
+        start += size
+    return batches
+
+
+def pick(model: nn.Module, batch: dict, seed: int) -> list[list[StageWindows]]:
+    """Windows of all images, every batch by the checkpoint's own state."""
+    inputs, _ = model.data_preprocessor(batch, True)
+    state = {name: x.clone() for name, x in model.state_dict().items()}
+    picked = []
+    for images in batches_of(len(inputs[0]), getattr(model, 'queue_len', None)):
+        model.load_state_dict(state)
+        part = [view[images.start : images.stop] for view in inputs]
+        picked += pick_windows(model, part, seed + images.start)
+    return picked
+
+
+def as_pictures(batch: dict, number: int) -> list[list[np.ndarray]]:
+    """Views of each image as they are seen, RGB or grey."""
+    images = []
+    for n in range(number):
+        views = [view[n].permute(1, 2, 0).numpy() for view in batch['inputs']]
+        images.append([v[..., ::-1] if v.shape[-1] == 3 else v[..., 0] for v in views])
+    return images
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Pick, draw and save; return the exit code."""
+    args = parse_args(argv)
+
+    def body(command: Command) -> None:
+        cfg = load_config(args.config, args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+        paths = find_images(args.images, args.num)
+        set_random_seed(args.seed)
+        model = load_model(cfg, args.checkpoint)
+        batch = make_views(cfg, paths)
+        picked = pick(model, batch, args.seed)
+        images = as_pictures(batch, len(paths))
+        out = Path(args.out)
+        for number, (path, views, stages) in enumerate(zip(paths, images, picked)):
+            name = out / f'{number:03d}_{Path(path).stem}.png'
+            draw_windows(views, stages, name)
+            losses = '; '.join(f'stage {s.stage}: {describe(s)}' for s in stages)
+            print(f'{name}: {losses}')
+        draw_sheet(images, picked, out / 'sheet.png')
+        print(f'Wrote {len(paths)} pictures and sheet.png to {out}')
+
+    return Command(args.debug).run(body)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
