@@ -1,6 +1,7 @@
 """Measures of a representation, and the records of what was measured."""
 
 from .features import evaluation_mode, extract_features
+from .head_accuracy import HeadAccuracy
 from .knn import knn_classify, knn_top1
 from .random_state import keep_random_state
 from .record import read_records, write_record
@@ -14,6 +15,7 @@ __all__ = [
     'extract_features',
     'evaluation_mode',
     'keep_random_state',
+    'HeadAccuracy',
     'read_records',
     'write_record',
 ]

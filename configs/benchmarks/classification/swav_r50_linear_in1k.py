@@ -1,0 +1,34 @@
+# SwAV, linear evaluation on frozen features: the config of MMSelfSup's published
+# figure. SGD for 100 epochs, learning rate 0.3 on a cosine.
+_base_ = (
+    'mmselfsup::benchmarks/classification/imagenet/'
+    'resnet50_linear-8xb32-coslr-100e_in1k.py'
+)
+
+custom_imports = dict(imports=['mmaccel'], allow_failed_imports=False)
+
+# parts inherited from MMSelfSup would be looked for there, and are MMClassification's
+scope = 'mmcls'
+model = dict(
+    _scope_=scope,
+    backbone=dict(
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
+)
+train_dataloader = dict(dataset=dict(_scope_=scope))
+val_dataloader = dict(dataset=dict(_scope_=scope))
+test_dataloader = val_dataloader
+val_evaluator = dict(_scope_=scope)
+test_evaluator = val_evaluator
+
+custom_hooks = [
+    dict(
+        type='ResultHook',
+        task='linear',
+        dataset='ImageNet',
+        protocol='100 epochs, SGD, cosine',
+        metrics={'accuracy/top1': 'top1', 'accuracy/top5': 'top5'},
+    )
+]
+
+auto_scale_lr = dict(enable=False, base_batch_size=256)  # 8 GPUs x 32 images

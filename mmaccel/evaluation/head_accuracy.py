@@ -1,0 +1,31 @@
+"""Accuracy of one of several classifiers on the same backbone."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from mmcls.evaluation.metrics import Accuracy
+from mmselfsup.registry import METRICS
+
+
+@METRICS.register_module()
+class HeadAccuracy(Accuracy):
+    """Accuracy of one classifier of MMSelfSup's ``MultiClsHead``.
+
+    Upstream's config names a ``MultiHeadEvaluator`` that MMSelfSup 1.0 does not have.
+    One metric a classifier, each with its own ``prefix``, does the same.
+
+    Args:
+        head (int): The classifier: 0 is the stem's, i that of stage i.
+        **kwargs: As for :class:`mmcls.evaluation.Accuracy`.
+    """
+
+    def __init__(self, head: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self._field = f'head{head}_pred_label'
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Read the classifier's scores where those of a single one would be."""
+        super().process(
+            data_batch, [dict(s, pred_label=s[self._field]) for s in data_samples]
+        )
