@@ -21,6 +21,7 @@ def make_checkpoint(
     seed: int = 0,
     steps: int = 80,
     batch: int = 16,
+    base_channels: int = 64,
 ) -> Path:
     """Train a ResNet-18 for some seconds to tell the objects from each other and from
     photographs, and save it with a neck, as a pretraining does.
@@ -29,8 +30,8 @@ def make_checkpoint(
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    backbone = ResNet(18)
-    head = nn.Linear(512, len(voc_set.CLASSES) + 1)
+    backbone = ResNet(18, base_channels=base_channels, stem_channels=base_channels)
+    head = nn.Linear(8 * base_channels, len(voc_set.CLASSES) + 1)
     both = nn.Sequential(backbone, head)
     optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
@@ -44,7 +45,7 @@ def make_checkpoint(
         optimizer.step()
         schedule.step()
     state = {f'backbone.{name}': x for name, x in backbone.state_dict().items()}
-    state['neck.fc.weight'] = torch.zeros(8, 512)
+    state['neck.fc.weight'] = torch.zeros(8, 8 * base_channels)
     meta = dict(epoch=1, iter=steps, seed=seed, experiment_name='transfer')
     torch.save(dict(meta=meta, state_dict=state), path)
     return Path(path)
