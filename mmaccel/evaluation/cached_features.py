@@ -45,65 +45,71 @@ class FeatureCache:
         self.folder = Path(folder)
         self.key = dict(key)
 
-    def changed(self) -> list[str] | None:
-        """What the features on disk were computed from otherwise; None without any."""
+    def changed(self, stages: Iterable[str] = ()) -> list[str] | None:
+        """What keeps the features on disk from being used.
+
+        Args:
+            stages (Iterable[str]): Names of the stages that are needed.
+
+        Returns:
+            list[str], optional: Names of the key that have another value now, and of
+            stages that are not there; None if there are no features at all.
+        """
         try:
-            before = json.loads((self.folder / _KEY).read_text())
+            before = self._content()
         except (OSError, ValueError):
             return None
-        names = {**before['depends'], **self.key}
-        return [n for n in names if before['depends'].get(n) != self.key.get(n)]
+        names = {**before['key'], **self.key}
+        changed = [n for n in names if before['key'].get(n) != self.key.get(n)]
+        return changed + [name for name in stages if name not in before['stages']]
 
     def write(
         self,
         split: str,
-        stages: Sequence[str],
-        batches: Iterable[tuple[list[torch.Tensor], list[int]]],
+        batches: Iterable[tuple[Mapping[str, torch.Tensor], list[int]]],
         size: int,
     ) -> None:
         """Write a split's features as they come; :meth:`finish` makes them valid.
 
         Args:
             split (str): Its name.
-            stages (Sequence[str]): Names of the stages.
-            batches (Iterable): Features (B, C) of every stage, and labels.
+            batches (Iterable): Features (B, C) by the stage's name, and labels.
             size (int): Number of images.
         """
         folder = self._unfinished / split
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        arrays: list[np.ndarray] = []
+        arrays: dict[str, np.memmap] = {}
         labels: list[int] = []
         for features, batch_labels in batches:
-            if not arrays:
-                arrays = [
-                    np.lib.format.open_memmap(
+            at = slice(len(labels), len(labels) + len(batch_labels))
+            for name, x in features.items():
+                if name not in arrays:
+                    arrays[name] = np.lib.format.open_memmap(
                         folder / f'{name}.npy', 'w+', np.float32, (size, x.size(1))
                     )
-                    for name, x in zip(stages, features)
-                ]
-            at = slice(len(labels), len(labels) + len(batch_labels))
-            for array, x in zip(arrays, features):
-                array[at] = x.float().cpu().numpy()
+                arrays[name][at] = x.float().cpu().numpy()
             labels += batch_labels
-        for array in arrays:
-            array.flush()  # type: ignore[attr-defined]
+        for array in arrays.values():
+            array.flush()
         np.save(folder / f'{_LABELS}.npy', np.asarray(labels, np.int64))
 
     def finish(self, stages: Sequence[str]) -> None:
-        """Let the features that were written take the place of older ones."""
-        content = dict(depends=self.key, stages=list(stages))
-        write_atomically(self._unfinished / _KEY, json.dumps(content).encode())
+        """Let what was written, features of these stages, take older ones' place."""
+        content = json.dumps(dict(key=self.key, stages=list(stages)))
+        write_atomically(self._unfinished / _KEY, content.encode())
         shutil.rmtree(self.folder, ignore_errors=True)
         os.replace(self._unfinished, self.folder)
 
     def read(self, split: str) -> FeatureSet:
         """A split's features, read from the disk where they are used."""
-        stages = json.loads((self.folder / _KEY).read_text())['stages']
         return FeatureSet(
-            {name: self._load(split, name) for name in stages},
+            {name: self._load(split, name) for name in self._content()['stages']},
             self._load(split, _LABELS),
         )
+
+    def _content(self) -> dict:
+        return json.loads((self.folder / _KEY).read_text())
 
     def _load(self, split: str, name: str) -> np.ndarray:
         return np.load(self.folder / split / f'{name}.npy', mmap_mode='r')

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 try:
     import mmaccel  # noqa: F401
@@ -27,7 +27,6 @@ from mmselfsup.registry import DATASETS, MODELS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmaccel.engine.checkpoints import remove_temporaries
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import dicts, load_config
 from mmaccel.engine.preflight import check_data, check_work_dir
@@ -71,6 +70,19 @@ _NAMES = {
     'imagenet': 'ImageNet',
 }
 _SPLITS = ('train', 'test')
+
+
+class Clock:
+    """Says how long each part took."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Print the seconds since the last lap."""
+        now = time.perf_counter()
+        print(f'{name}: {now - self.start:.0f} s', flush=True)
+        self.start = now
 
 
 class Row(NamedTuple):
@@ -136,8 +148,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-workers',
         type=int,
-        default=min(2, os.cpu_count() or 1),
-        help='processes that load images; default 2',
+        default=min(8, os.cpu_count() or 1),
+        help='processes that load images; default one a core, up to 8',
     )
     parser.add_argument(
         '--cfg-options',
@@ -238,42 +250,54 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
 
 
 def get_features(
-    model: nn.Module, configs: Dict[str, dict], cfg: Config, args: argparse.Namespace
-) -> Dict[str, FeatureSet]:
-    """Features of both sets, from disk where nothing changed."""
+    model: nn.Module,
+    configs: Dict[str, dict],
+    stages: List[str],
+    cfg: Config,
+    args: argparse.Namespace,
+) -> List[FeatureSet]:
+    """Features to learn from and to classify, from disk where nothing changed."""
     sets = build_sets(configs)
     origin = f'seed {args.seed}' if args.untrained else hash_file(args.checkpoint)
+    settings = [cfg.model.backbone, cfg.model.get('data_preprocessor'), configs]
     cache = FeatureCache(
         Path(args.work_dir, 'features'),
         dict(
             checkpoint=f'{origin} {args.prefix}',
             data=hash_text([hash_dataset(sets[split]) for split in _SPLITS]),
-            settings=hash_text(
-                [cfg.model.backbone, cfg.model.get('data_preprocessor'), configs]
-            ),
+            settings=hash_text(settings),
         ),
     )
-    changed = cache.changed()
-    if changed == []:
-        print(f'Features of {cache.folder} are up to date and used again')
-    else:
-        if changed:
-            print(f'Changed since the last run: {", ".join(changed)}')
-        stages = feature_names(model)
+    changed = cache.changed(stages)
+    if changed:
+        print(f'Features are computed anew, for another {", ".join(changed)}')
+    if changed != []:
         for split in _SPLITS:
-            loader = DataLoader(
-                sets[split],
-                batch_size=args.batch_size,
-                num_workers=args.num_workers,
-                collate_fn=default_collate,
-            )
             print(
                 f'Computing features of {len(sets[split])} {split} images', flush=True
             )
-            batches = extract_stage_features(model, loader)
-            cache.write(split, stages, batches, len(sets[split]))
+            batches = named_features(model, sets[split], stages, args)
+            cache.write(split, batches, len(sets[split]))
         cache.finish(stages)
-    return {split: cache.read(split) for split in _SPLITS}
+    else:
+        print(f'Features of the last run are used: {cache.folder}')
+    return [cache.read(split) for split in _SPLITS]
+
+
+def named_features(
+    model: nn.Module, dataset, stages: List[str], args: argparse.Namespace
+) -> Iterator[Tuple[Dict[str, torch.Tensor], List[int]]]:
+    """Features of the stages that are needed, batch by batch."""
+    loader = DataLoader(
+        dataset,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        collate_fn=default_collate,
+    )
+    names = feature_names(model)
+    for features, labels in extract_stage_features(model, loader):
+        named = dict(zip(names, features))
+        yield {name: named[name] for name in stages}, labels
 
 
 def feature_names(model: nn.Module) -> List[str]:
@@ -284,41 +308,29 @@ def feature_names(model: nn.Module) -> List[str]:
 
 def evaluate_knn(
     train: FeatureSet, test: FeatureSet, ks: List[int], device: str
-) -> Tuple[Dict[str, float], List[Row], str]:
-    """Weighted votes of the nearest neighbours, on the final features."""
+) -> List[float]:
+    """Accuracy of the nearest neighbours' weighted votes, for each number of them."""
     bank, bank_labels, queries, labels = (
         torch.tensor(array, device=device)
         for split in (train, test)
         for array in (split.stages['Final'], split.labels)
     )
-    values = [
+    return [
         knn_top1(bank, bank_labels, queries, labels, k=k, temperature=TEMPERATURE)
         for k in ks
     ]
-    metrics = {f'top1_k{k}': value for k, value in zip(ks[1:], values[1:])}
-    rows = [Row(f'kNN top1, k={k}', value) for k, value in zip(ks, values)]
-    protocol = f'weighted kNN, cosine, k={ks[0]}, temperature {TEMPERATURE}'
-    return dict(top1=values[0], **metrics), rows, protocol
 
 
 def evaluate_linear(
-    train: FeatureSet, test: FeatureSet, names: List[str], seed: int
+    train: FeatureSet, test: FeatureSet, stages: List[str], seed: int
 ) -> Dict[str, LinearResult]:
     """A linear classifier on the features of each of some stages."""
     return {
         name: linear_probe(
             train.stages[name], train.labels, test.stages[name], test.labels, seed
         )
-        for name in names
+        for name in stages
     }
-
-
-def linear_row(metric: str, result: LinearResult) -> Row:
-    """The line of a linear classifier."""
-    remark = f'penalty {result.penalty:g}'
-    if not result.converged:
-        remark += ', NOT converged'
-    return Row(metric, result.top1, remark)
 
 
 def dataset_name(config: dict) -> str:
@@ -336,12 +348,80 @@ def default_work_dir(args: argparse.Namespace, dataset: str) -> str:
     return str(path.parent / 'probe' / path.stem / dataset)
 
 
-def print_table(dataset: str, n: int, rows: List[Row]) -> None:
-    """Print what was measured."""
-    print(f'\n{"dataset":16}{"n":>8}  {"metric":22}{"value":>8}')
-    for row in rows:
-        line = f'{dataset:16}{n:>8}  {row.metric:22}{row.value:>8.2f}  {row.remark}'
-        print(line.rstrip())
+class Report:
+    """The records of an evaluation, and the table at its end."""
+
+    def __init__(self, args: argparse.Namespace, dataset: str, n: int) -> None:
+        self.args = args
+        self.dataset = dataset
+        self.n = n
+        self.rows: List[Row] = []
+
+    def record(
+        self, task: str, metrics: Dict[str, float], protocol: str, rows: List[Row]
+    ) -> None:
+        """Write a task's record, and keep its lines of the table."""
+        write_record(
+            Path(self.args.work_dir, task),
+            task,
+            metrics,
+            config=self.args.config,
+            dataset=self.dataset,
+            protocol=f'{protocol}; average-pooled features',
+            n=self.n,
+            pretrained=self.args.checkpoint,
+            seed=self.args.seed,
+        )
+        self.rows += rows
+
+    def add_knn(self, values: List[float]) -> None:
+        """The first number of neighbours counts."""
+        ks = self.args.k
+        metrics = {f'top1_k{k}': value for k, value in zip(ks, values)}
+        self.record(
+            'knn',
+            dict(top1=values[0], **metrics),
+            f'weighted kNN, cosine, k={ks[0]}, temperature {TEMPERATURE}',
+            [Row(f'kNN top1, k={k}', value) for k, value in zip(ks, values)],
+        )
+
+    def add_linear(self, results: Dict[str, LinearResult]) -> None:
+        """The final features' classifier, and those of all stages."""
+        if 'linear' in self.args.metrics:
+            final = {'Final': results['Final']}
+            rows = self._linear_rows(final, '')
+            metrics = dict(top1=results['Final'].top1)
+            self.record('linear', metrics, self._linear_protocol(final), rows)
+        if 'stages' in self.args.metrics:
+            rows = self._linear_rows(results, ', {}')
+            metrics = {name: result.top1 for name, result in results.items()}
+            self.record('stages', metrics, self._linear_protocol(results), rows)
+
+    def print(self) -> None:
+        """Print what was measured."""
+        print(f'\n{"dataset":16}{"n":>8}  {"metric":22}{"value":>8}')
+        for row in self.rows:
+            line = f'{self.dataset:16}{self.n:>8}  {row.metric:22}{row.value:>8.2f}'
+            print(f'{line}  {row.remark}'.rstrip())
+
+    def _linear_rows(self, results: Dict[str, LinearResult], suffix: str) -> List[Row]:
+        return [
+            Row(
+                'linear top1' + suffix.format(name),
+                result.top1,
+                f'penalty {result.penalty:g}'
+                + ('' if result.converged else ', NOT converged'),
+            )
+            for name, result in results.items()
+        ]
+
+    def _linear_protocol(self, results: Dict[str, LinearResult]) -> str:
+        protocol = (
+            'logistic regression to its optimum, L2 penalty chosen on '
+            f'{HELD_OUT:.0%} of the training images'
+        )
+        unsolved = [name for name, result in results.items() if not result.converged]
+        return protocol + (f' (NOT converged: {", ".join(unsolved)})' * bool(unsolved))
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -357,55 +437,21 @@ def evaluate(args: argparse.Namespace) -> None:
     dataset = dataset_name(configs['test'])
     args.work_dir = args.work_dir or default_work_dir(args, dataset)
     check_work_dir(args.work_dir)
-    remove_temporaries(args.work_dir)
-    start = time.perf_counter()
-    features = get_features(model, configs, cfg, args)
-    train, test = (features[split] for split in _SPLITS)
-    print(f'Features: {time.perf_counter() - start:.0f} s', flush=True)
 
-    rows: List[Row] = []
-    names = list(test.stages)
-
-    def record(task: str, metrics: Dict[str, float], protocol: str) -> None:
-        path = write_record(
-            Path(args.work_dir, task),
-            task,
-            metrics,
-            config=args.config,
-            dataset=dataset,
-            protocol=f'{protocol}; average-pooled features, seed {args.seed}',
-            n=len(test.labels),
-            pretrained=args.checkpoint,
-            seed=args.seed,
-        )
-        print(f'{task}: {time.perf_counter() - start:.0f} s, {path}', flush=True)
-
+    clock = Clock()
+    stages = feature_names(model) if 'stages' in args.metrics else ['Final']
+    train, test = get_features(model, configs, stages, cfg, args)
+    clock.lap('features')
+    report = Report(args, dataset, len(test.labels))
     if 'knn' in args.metrics:
-        start = time.perf_counter()
         device = str(next(model.parameters()).device)
-        metrics, knn_rows, protocol = evaluate_knn(train, test, args.k, device)
-        rows += knn_rows
-        record('knn', metrics, protocol)
-
-    wanted = names if 'stages' in args.metrics else names[-1:]
-    if set(args.metrics) & {'linear', 'stages'}:
-        start = time.perf_counter()
-        results = evaluate_linear(train, test, wanted, args.seed)
-        protocol = (
-            'logistic regression on standardised features, L2 penalty chosen on '
-            f'{HELD_OUT:.0%} of the training images'
-        )
-        unsolved = [name for name, result in results.items() if not result.converged]
-        if unsolved:
-            protocol += f' (not converged: {", ".join(unsolved)})'
-        if 'linear' in args.metrics:
-            final = results['Final']
-            rows.append(linear_row('linear top1', final))
-            record('linear', dict(top1=final.top1), protocol)
-        if 'stages' in args.metrics:
-            rows += [linear_row(f'linear top1, {n}', r) for n, r in results.items()]
-            record('stages', {n: r.top1 for n, r in results.items()}, protocol)
-    print_table(dataset, len(test.labels), rows)
+        report.add_knn(evaluate_knn(train, test, args.k, device))
+        clock.lap('kNN')
+    if {'linear', 'stages'} & set(args.metrics):
+        report.add_linear(evaluate_linear(train, test, stages, args.seed))
+        clock.lap('linear')
+    report.print()
+    print(f'Records: {args.work_dir}/*/result.json')
 
 
 def main(argv: Optional[List[str]] = None) -> int:
