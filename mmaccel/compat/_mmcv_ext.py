@@ -3,6 +3,10 @@
 Torchvision computes ``nms`` and average RoIAlign, which is what Faster R-CNN needs;
 PSPNet needs none. Every other op can be imported, and refuses by its name when it is
 called. Argument names are those of mmcv's own bindings.
+
+Torchvision wants one type for all tensors of a call, and on a CPU not a short one. With
+mixed precision the features and scores are of 16 bits and the boxes of 32: what is
+shorter than that is computed at 32, and results have the type mmcv gives them.
 """
 
 from __future__ import annotations
@@ -19,6 +23,12 @@ REMEDY = (
     '`MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.0.1`'
 )
 
+#: By the beginning of an op's name, what does without a compiled op.
+_INSTEAD = {
+    'softnms': "set type='nms' in the config's nms, or ",
+    'sync_bn': "set norm_cfg=dict(type='SyncBN'), which is torch's, or ",
+}
+
 
 def nms(bboxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
     """Return the indices of the boxes kept, by falling score.
@@ -32,6 +42,7 @@ def nms(bboxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) ->
     Shape:
         bboxes: (N, 4); scores: (N,); returns: (n,), int64.
     """
+    bboxes, scores = _alike(bboxes, scores)
     if offset:
         bboxes = bboxes + bboxes.new_tensor([0, 0, offset, offset])
     return torchvision.ops.nms(bboxes, scores, iou_threshold)
@@ -62,6 +73,7 @@ def roi_align_forward(
     """
     if pool_mode != 1:
         _refuse("roi_align with pool_mode='max'")
+    input, rois = _alike(input, rois)
     output.copy_(
         torch.ops.torchvision.roi_align(
             input,
@@ -90,6 +102,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fill ``grad_input``, shaped like the forward's input, with its gradient."""
+    grad_output, rois = _alike(grad_output, rois)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
             grad_output,
@@ -114,9 +127,15 @@ def get_compiling_cuda_version() -> str:
     return 'n/a (no compiled ops)'
 
 
-def _refuse(what: str) -> NoReturn:
+def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both tensors in the longer of their types, of 32 bits at least."""
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    return a.to(dtype), b.to(dtype)
+
+
+def _refuse(what: str, instead: str = '') -> NoReturn:
     raise NotImplementedError(
-        f'mmcv op {what} is not in mmcv-lite and has no stand-in; {REMEDY}'
+        f'mmcv op {what} is not in mmcv-lite and has no stand-in; {instead}{REMEDY}'
     )
 
 
@@ -126,7 +145,8 @@ def __getattr__(name: str) -> Callable:
         raise AttributeError(name)
 
     def op(*args, **kwargs) -> NoReturn:
-        _refuse(f'{name!r}')
+        hints = (hint for start, hint in _INSTEAD.items() if name.startswith(start))
+        _refuse(f'{name!r}', next(hints, ''))
 
     op.__name__ = name
     return op
