@@ -56,13 +56,13 @@ def draw_sheet(
     figure, axes = plt.subplots(
         len(images), columns, figsize=size, squeeze=False, constrained_layout=True
     )
-    for row, views, stages in zip(axes, images, picked):
+    for n, (row, views, stages) in enumerate(zip(axes, images, picked)):
         cells = iter(row)
         for stage in stages:
             for i, (view, windows) in enumerate(zip(views, stage.views)):
                 axis = next(cells)
                 _draw(axis, view, windows)
-                if row is axes[0]:
+                if n == 0:
                     axis.set_title(f'stage {stage.stage}, view {i + 1}', fontsize=8)
                 if i == 0 and stage.loss is not None:
                     axis.set_xlabel(f'loss {stage.loss:.2f}', fontsize=7, loc='left')

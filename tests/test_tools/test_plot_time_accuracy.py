@@ -55,6 +55,23 @@ def test_picture_and_points(tool, runs, tmp_path, capsys):
     )
 
 
+def test_a_method_and_its_accelerated_form_share_a_colour(tool, runs, tmp_path):
+    """Dashed and solid, so that the solid line has more of the colour."""
+    strong = {}
+    for labels in (('X', 'Accel-X'), ('X', 'Y')):
+        out = tmp_path / f'{labels[1]}.png'
+        argv = [*runs[:2], '--labels', *labels, '--out', str(out)]
+        assert tool.main(argv) == 0
+        image = matplotlib.image.imread(out)[..., :3]
+        strong[labels[1]] = [
+            (np.abs(image - np.array(colour) / 255).max(-1) < 0.02).sum()
+            for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0))
+        ]
+    assert strong['Accel-X'][1] == 0 and strong['Y'][1] > 200
+    # one solid and one dashed line, against one solid line
+    assert 1.3 < strong['Accel-X'][0] / strong['Y'][0] < 1.9
+
+
 @pytest.mark.parametrize(
     ('argv', 'message'),
     [

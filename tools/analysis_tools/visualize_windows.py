@@ -124,8 +124,8 @@ def _restore_queue(model: nn.Module, queue: torch.Tensor | None) -> None:
 
 def find_images(folder: str | None, number: int) -> list[str]:
     """Paths of the first images of a folder, or of the sample photographs."""
-    if number < 1:
-        raise ConfigError(f'--num {number} asks for no image; give at least 1')
+    if number < 2:
+        raise ConfigError(f'--num {number} leaves no other image; give at least 2')
     if folder is None:
         from sklearn.datasets import load_sample_images
 
@@ -135,7 +135,10 @@ def find_images(folder: str | None, number: int) -> list[str]:
     except ConfigError as error:
         problem = str(error).partition(';')[0]
         raise ConfigError(f'{problem}; give --images a folder of images') from error
-    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))][:number]
+    if len(dataset) < 2:
+        raise ConfigError(f'{folder} has one image, with no other; give at least 2')
+    count = min(number, len(dataset))
+    return [dataset.get_data_info(i)['img_path'] for i in range(count)]
 
 
 def make_views(cfg: Config, paths: Sequence[str]) -> dict:
@@ -167,26 +170,24 @@ def _read(path: str, one_channel: bool) -> np.ndarray:
 
 
 def batches_of(number: int, queue_len: int | None) -> list[range]:
-    """Split images into batches that a queue takes, as few as there can be."""
-    batches, start = [], 0
-    while start < number:
-        size = number - start
-        while queue_len is not None and queue_len % size:
-            size -= 1
-        batches.append(range(start, start + size))
-        start += size
-    return batches
+    """Batches of one size that a queue takes; the last may repeat some images."""
+    size = number
+    while queue_len is not None and queue_len % size:
+        size -= 1
+    starts = [min(start, number - size) for start in range(0, number, size)]
+    return [range(start, start + size) for start in starts]
 
 
 def pick(model: nn.Module, batch: dict, seed: int) -> list[list[StageWindows]]:
     """Windows of all images, every batch by the checkpoint's own state."""
     inputs, _ = model.data_preprocessor(batch, True)
     state = {name: x.clone() for name, x in model.state_dict().items()}
-    picked = []
+    picked: list[list[StageWindows]] = []
     for images in batches_of(len(inputs[0]), getattr(model, 'queue_len', None)):
         model.load_state_dict(state)
         part = [view[images.start : images.stop] for view in inputs]
-        picked += pick_windows(model, part, seed + images.start)
+        found = pick_windows(model, part, seed + images.start)
+        picked += found[len(picked) - images.start :]
     return picked
 
 

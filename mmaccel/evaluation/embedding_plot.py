@@ -1,0 +1,114 @@
+"""A picture of features in two dimensions, coloured by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+
+# as many as are tried to be told apart by name
+_MAX_NAMED = 20
+_TSNE_INPUT = 50
+
+
+def embed(
+    features: np.ndarray, method: str = 'pca', seed: int = 0
+) -> tuple[np.ndarray, tuple[str, str]]:
+    """Bring features to two dimensions by scikit-learn.
+
+    They are scaled to unit length first: cosine similarity is what a contrastive loss
+    and the kNN accuracy look at.
+
+    Args:
+        features (np.ndarray): At least 3.
+        method (str): ``'pca'``, or ``'tsne'``, which runs on their first 50 principal
+            components. Defaults to ``'pca'``.
+        seed (int): Of t-SNE. Defaults to 0.
+
+    Shape:
+        features: (N, D); returns: (N, 2), and the names of its axes.
+
+    Raises:
+        ValueError: If there are fewer than 3 features or the method is unknown.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import normalize
+
+    if len(features) < 3:
+        raise ValueError(
+            f'{len(features)} image(s) make no picture; use 3 or more (--num, or a '
+            'larger set)'
+        )
+    unit = normalize(features)
+    if method == 'pca':
+        pca = PCA(n_components=2, random_state=seed)
+        points = pca.fit_transform(unit)
+        first, second = 100 * pca.explained_variance_ratio_
+        return points, (
+            f'component 1 ({first:.1f} % of the variance)',
+            f'component 2 ({second:.1f} %)',
+        )
+    if method != 'tsne':
+        raise ValueError(f"method={method!r} is unknown; use 'pca' or 'tsne'")
+    most = min(_TSNE_INPUT, *unit.shape)
+    reduced = PCA(n_components=most, random_state=seed).fit_transform(unit)
+    perplexity = min(30.0, (len(unit) - 1) / 3)
+    tsne = TSNE(init='pca', perplexity=perplexity, random_state=seed)
+    return tsne.fit_transform(reduced), ('', '')
+
+
+def plot_embedding(
+    points: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    axis_names: tuple[str, str],
+    title: str,
+    out: str | Path,
+) -> None:
+    """Draw points coloured by class.
+
+    Args:
+        points (np.ndarray): (N, 2) from :func:`embed`.
+        labels (np.ndarray): (N,) classes, indices of ``classes``.
+        classes (Sequence[str]): Their names; more than 20 are not named.
+        axis_names (tuple[str, str]): Empty where coordinates mean nothing.
+        title (str): Title.
+        out (str or Path): File to write; its ending chooses the format.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    present = np.unique(labels)
+    palette = plt.get_cmap('tab10' if len(present) <= 10 else 'tab20')
+    colour = {label: palette(i % palette.N) for i, label in enumerate(present)}
+    style = {'font.size': 9, 'legend.frameon': False, 'axes.linewidth': 0.6}
+    # points of one class must not all lie on top of the others'
+    order = np.random.default_rng(0).permutation(len(points))
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=(5.6, 4.2), constrained_layout=True)
+        axes.scatter(
+            *points[order].T,
+            c=[colour[label] for label in labels[order]],
+            s=9 if len(points) <= 3000 else 4,
+            alpha=0.75,
+            linewidths=0,
+        )
+        if len(present) <= _MAX_NAMED:
+            for label in present:
+                axes.scatter([], [], color=colour[label], s=22, label=classes[label])
+            axes.legend(
+                loc='center left',
+                bbox_to_anchor=(1.0, 0.5),
+                fontsize=8,
+                handletextpad=0,
+            )
+        axes.set(xlabel=axis_names[0], ylabel=axis_names[1], xticks=[], yticks=[])
+        axes.set_title(title, fontsize=9)
+        axes.margins(0.03)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=200)
+        plt.close(figure)
