@@ -469,6 +469,7 @@ def test_what_was_unpacked_before_the_kill_is_not_read_again(
         os._exit(0)
     os.waitpid(child, 0)
 
+    assert tool.main(argv[:4], SMALL) == 1  # without archives: the stage stays
     reads, read = [], TarSource.read
     monkeypatch.setattr(
         TarSource, 'read', lambda self, name: reads.append(name) or read(self, name)
@@ -512,6 +513,14 @@ def test_a_link_member_is_never_followed(run, given, tmp_path):
     assert run('--out', out, '--only', 'voc2007', '--archives', archives)[0] == 0
     assert not any(path.is_symlink() for path in out.rglob('*'))
     assert not (out / 'VOC2007/JPEGImages/file').exists()
+
+
+def test_killed_before_the_last_clearing_up(run, devkit):
+    (devkit / 'VOC2007' / f'.unpacking-{TEST_07}' / 'JPEGImages').mkdir(parents=True)
+    before = state(devkit)
+    assert run('--out', devkit, '--check')[0] == 0 and state(devkit) == before
+    assert run('--out', devkit)[0] == 0
+    assert not list(devkit.rglob('.*'))
 
 
 def test_bad_archives_are_refused_before_anything_is_written(run, given, tmp_path):

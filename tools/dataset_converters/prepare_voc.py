@@ -147,8 +147,6 @@ def prepare(
             refused[archive.name] = str(error)
         else:
             print(f'{written} files written', file=sys.stderr, flush=True)
-    for year in ('VOC2007', 'VOC2012'):
-        remove_stages(args.out / year)
     return refused
 
 
@@ -245,6 +243,9 @@ def main(argv: list[str] | None = None, splits: Sequence[Split] = SPLITS) -> int
                     'can, or --check to look only'
                 ) from error
             findings = check_voc(args.out, args.only, splits, args.full)
+        if not args.check:
+            for year in ('VOC2007', 'VOC2012'):
+                remove_stages(args.out / year)
         report(findings, args, refused)
 
     return Command().run(body)

@@ -73,9 +73,13 @@ def install(
 
 
 def remove_stages(root: Path) -> None:
-    """Remove what a process left that died after its last file was in place."""
+    """Remove what a process left that died after its last file was in place.
+
+    What still has files is kept for the call that goes on with it.
+    """
     for stage in root.glob(f'{_STAGE}*'):
-        shutil.rmtree(stage, ignore_errors=True)
+        if not any(path.is_file() for path in stage.rglob('*')):
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def _check_space(source: Source, root: Path, needed: int) -> None:
