@@ -1,5 +1,6 @@
 """mmaccel.evaluation.record: one file an evaluation, read back whole or named."""
 
+import functools
 import json
 from typing import Any, Dict
 
@@ -20,12 +21,18 @@ def save(path, cfg, **meta):
     return path
 
 
-def recipe(name, **options):
-    return read_recipe(load_config(name, options))
+@functools.lru_cache(maxsize=None)
+def config_of(name):
+    """Read once: mmengine takes a while over each."""
+    return load_config(name)
+
+
+def recipe(name):
+    return read_recipe(config_of(name))
 
 
 def test_round_trip(tmp_path):
-    cfg = load_config('configs/accel/mocov2_r50_8xb32.py')
+    cfg = config_of('configs/accel/mocov2_r50_8xb32.py')
     text = 'model = ' + repr(cfg.model.to_dict()) + '\n'
     save(tmp_path / 'pre' / 'epoch_3.pth', text, epoch=3, seed=7)
     path = write_record(

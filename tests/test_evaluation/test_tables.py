@@ -12,6 +12,7 @@ from mmaccel.evaluation.pretraining import Pretraining
 from mmaccel.evaluation.recipe import Recipe, read_recipe, recognise_classifier
 from mmaccel.evaluation.table_formats import file_name, to_csv, to_json, to_markdown
 from mmaccel.evaluation.tables import make_tables
+from tests.test_evaluation.test_record import config_of
 
 IMAGENET = ('2×224', 'ResNet-50', 'ImageNet')
 SMALL = ('2×32', 'ResNet_CIFAR-18', 'CIFAR-10')
@@ -144,9 +145,8 @@ def test_every_row_is_reached_by_its_config():
     }  # fmt: skip
     reached = set()
     for config, numbers in configs.items():
-        cfg = load_config(config)
-        recipe = read_recipe(cfg)
-        epochs = cfg.train_cfg.max_epochs
+        recipe = read_recipe(config_of(config))
+        epochs = config_of(config).train_cfg.max_epochs
         found = {
             (table.number, row.labels)
             for table in PAPER_TABLES
