@@ -70,6 +70,7 @@ _NAMES = {
     'imagenet': 'ImageNet',
 }
 _SPLITS = ('train', 'test')
+_LAYOUT = 'with train/<class>/* and test/<class>/* or val/<class>/*'
 
 
 class Clock:
@@ -166,22 +167,37 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
 
 def labelled_sets(cfg: Config, data_root: Optional[str]) -> Dict[str, dict]:
     """Configs of the images that are learnt from and of those to classify."""
-    if data_root is None:
-        for node in dicts([cfg.get('default_hooks'), cfg.get('custom_hooks')]):
-            if str(node.get('type')).rpartition('.')[2] == 'KNNHook':
-                return {s: node[f'{s}_dataloader']['dataset'] for s in _SPLITS}
-        raise ConfigError(
-            f'{cfg.filename} has no KNNHook that names labelled images; give '
-            '--data-root FOLDER with train/<class>/* and test/<class>/*'
-        )
+    return folder_sets(cfg, data_root) if data_root else monitor_sets(cfg)
+
+
+def monitor_sets(cfg: Config) -> Dict[str, dict]:
+    """The images that the pretraining is watched by."""
+    hooks = {f'default_hooks.{n}': h for n, h in cfg.get('default_hooks', {}).items()}
+    for i, hook in enumerate(cfg.get('custom_hooks') or []):
+        hooks[f'custom_hooks.{i}'] = hook
+    for name, hook in hooks.items():
+        if hook and str(hook.get('type')).rpartition('.')[2] == 'KNNHook':
+            loaders = {split: f'{split}_dataloader' for split in _SPLITS}
+            for loader in loaders.values():
+                option = f'{name}.{loader}'
+                check_data(Config({option: hook[loader]}), option)
+            return {s: hook[loader].dataset for s, loader in loaders.items()}
+    raise ConfigError(
+        f'{cfg.filename} has no KNNHook that names labelled images; give '
+        f'--data-root FOLDER {_LAYOUT}'
+    )
+
+
+def folder_sets(cfg: Config, data_root: str) -> Dict[str, dict]:
+    """Images in a folder a class."""
     folders = {'train': 'train', 'test': 'test'}
     if not Path(data_root, 'test').is_dir() and Path(data_root, 'val').is_dir():
         folders['test'] = 'val'
     for folder in folders.values():
-        if not Path(data_root, folder).is_dir():
+        if not any(Path(data_root, folder).glob('*/*')):
             raise ConfigError(
-                f'{data_root} has no folder {folder}/; --data-root needs '
-                'train/<class>/* and test/<class>/* or val/<class>/*'
+                f'{data_root} has no images in {folder}/<class>/; --data-root needs a '
+                f'folder {_LAYOUT}'
             )
     pipeline = test_pipeline(cfg)
     return {
@@ -219,8 +235,6 @@ def build_sets(configs: Dict[str, dict]) -> dict:
     """Open the labelled images."""
     sets = {}
     for split, config in configs.items():
-        loader = f'{split}_dataloader'
-        check_data(Config({loader: dict(dataset=config)}), loader)
         sets[split] = DATASETS.build(ConfigDict(config))
         sample_label(sets[split][0]['data_samples'])
     train, test = (sets[split].metainfo.get('classes') for split in _SPLITS)
