@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from itertools import zip_longest
 from typing import Iterable, NamedTuple, Sequence
+
+from mmengine.logging import print_log
 
 from mmaccel.analysis.paper import (
     DAYS,
@@ -319,8 +322,9 @@ def _place(record: dict) -> tuple[str, str, Key]:
 def _record_key(record: dict) -> Key:
     recipe = record.get('recipe')
     epochs = record.get('pretrain_epochs')
-    if not recipe:
-        return Key(record['method'], epochs=epochs)
+    if not recipe:  # another checkpoint is another pretraining, as far as one can tell
+        origin = record.get('pretrain') or f'nothing ({record.get("config")})'
+        return Key(record['method'], dataset=origin, epochs=epochs)
     supervised = recipe['method'] == SUPERVISED
     return Key(**recipe, epochs=None if supervised else epochs)
 
@@ -339,5 +343,12 @@ def _without_repeats(records: Iterable[dict]) -> list[dict]:
     kept: dict[tuple, dict] = {}
     for record in records:
         measurement = (*(record.get(part) for part in parts), _record_key(record))
-        kept.setdefault(measurement, record)
+        first = kept.setdefault(measurement, record)
+        if first['metrics'] != record['metrics']:
+            print_log(
+                f'{record.get("path")} repeats {first.get("path")} with another '
+                'result and is passed over',
+                logger='current',
+                level=logging.WARNING,
+            )
     return list(kept.values())

@@ -189,6 +189,25 @@ def test_other_results_stay_apart():
     assert file_name(cifar) == 'cifar-10-linear-classification'
 
 
+def test_unknown_pretrainings_are_not_averaged():
+    unknown = dict(recipe=None, epochs=None, dataset='CIFAR-10')
+    records = [
+        record('epoch_9', top1=50.0, pretrain='byol/epoch_9.pth', **unknown),
+        record('epoch_9', top1=60.0, pretrain='simsiam/epoch_9.pth', **unknown),
+        record('epoch_9', top1=62.0, pretrain='simsiam/epoch_9.pth', seed=1, **unknown),
+    ]
+    for config, top1 in (('r18.py', 30.0), ('r50.py', 40.0)):
+        random = dict(unknown, pretrain=None, config=config)
+        records.append(record('random weights', top1=top1, **random))
+    (table,) = [t for t in make_tables(records) if t.dataset == 'CIFAR-10']
+    assert {row.labels[-1]: row.cells['top-1'].values for row in table.rows} == {
+        'byol/epoch_9.pth': (50,),
+        'simsiam/epoch_9.pth': (60, 62),
+        'nothing (r18.py)': (30,),
+        'nothing (r50.py)': (40,),
+    }
+
+
 def test_views_on_other_data():
     records = [
         record(m, v, ('2×32', *SMALL[1:]), dataset='CIFAR-10', top1=top1)
