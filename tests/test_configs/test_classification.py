@@ -123,6 +123,7 @@ def test_the_head_learns_and_the_backbone_keeps_every_bit(method, imagenet, tmp_
 
     record = json.loads((tmp_path / 'run' / 'result.json').read_text())
     assert record['task'] == 'linear' and record['frozen'] is True
+    assert record['protocol'].startswith('2 epochs, ')
     assert record['pretrain'] == str(path) and record['pretrain_epochs'] == 7
     assert record['n'] == 6 and set(record['metrics']) == {'top1', 'top5'}
     lines = (tmp_path / 'run' / 'vis_data' / 'scalars.json').read_text().splitlines()

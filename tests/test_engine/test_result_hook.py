@@ -123,6 +123,12 @@ def test_the_last_validation_of_a_whole_training_is_recorded(tmp_path):
     assert got['method'] == 'pretrained'
 
 
+def test_the_protocol_follows_the_settings(tmp_path):
+    hook = dict(HOOK, metrics=METRICS, protocol='{train_cfg.max_epochs} epochs')
+    runner(tmp_path, epochs=2, hook=hook).train()
+    assert record(tmp_path)['protocol'] == '2 epochs'
+
+
 def test_a_training_that_was_broken_off_leaves_no_record(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         hooks = [dict(HOOK, metrics=METRICS), StopInEpoch(2)]

@@ -56,6 +56,18 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def photos(images):
+    """A few of them, 60 x 45 px large, in a folder `val` instead of `test`."""
+    root = images.parent / 'flowers'
+    for split, name in (('train', 'train'), ('test', 'val')):
+        for path in sorted((images / split).rglob('*.png'))[::6]:
+            target = root / name / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).resize((60, 45)).save(target)
+    return root
+
+
+@pytest.fixture(scope='module')
 def backbone():
     torch.manual_seed(1)
     return ResNet_CIFAR(18, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), **SMALL)
@@ -187,25 +199,19 @@ def test_features_are_computed_once_until_something_changes(
     assert times == 2 and 'for another data' in said
 
 
-def test_a_folder_of_another_layout_and_size(tool, images, tmp_path, capsys):
+def test_a_folder_of_another_layout_and_size(tool, photos, tmp_path):
     """A val folder, images to be resized to 224 px, a bottleneck network."""
-    root = tmp_path / 'flowers'
-    for split, name in (('train', 'train'), ('test', 'val')):
-        for path in sorted((images / split).rglob('*.png'))[::6]:
-            target = root / name / path.parent.name / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(path).resize((60, 45)).save(target)
     network = ResNet(50, **SMALL)
     checkpoint = save(network, tmp_path / 'epoch_9.pth')
     config = ROOT / 'configs/accel/mocov2_r50_8xb32.py'
     options = [*OPTIONS, 'model.neck.in_channels=(32,64,128,256)']
-    argv = [config, checkpoint, '--data-root', root, '--metrics', 'stages']
+    argv = [config, checkpoint, '--data-root', photos, '--metrics', 'stages']
     assert probe(tool, *argv, options=options) == 0
     out = tmp_path / 'probe' / 'epoch_9' / 'flowers'  # beside the checkpoint
     assert list(records(out)) == ['stages']
     features = np.load(out / 'features' / 'test' / 'Final.npy')
 
-    path = sorted((root / 'val').rglob('*.png'))[0]
+    path = sorted((photos / 'val').rglob('*.png'))[0]
     x = Image.open(path).resize((341, 256), Image.BILINEAR).crop((58, 16, 282, 240))
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     x = torch.from_numpy((np.asarray(x, np.float32) - mean) / std).float()
@@ -272,6 +278,25 @@ def test_missing_data_is_named_with_the_option(tool, checkpoint, tmp_path, capsy
     assert 'has no KNNHook that names labelled images; give --data-root' in (
         capsys.readouterr().err
     )
+
+
+def test_classes_that_differ_are_refused(tool, images, checkpoint, tmp_path, capsys):
+    images = shutil.copytree(images, tmp_path / 'cifar10')
+    (images / 'test' / 'class2').rename(images / 'test' / 'bird')
+    assert probe(tool, CONFIG, checkpoint, '--metrics', 'knn', images=images) == 1
+    assert 'different classes (bird, class2' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'config',
+    ['mocov1_r50_8xb32', 'simclr_r50_8xb32', 'swav_r50_8xb32-mcrop-2-4-160-96'],
+)
+def test_every_method_can_be_judged(config, tool, photos, tmp_path):
+    path = save(ResNet(18, **SMALL), tmp_path / 'epoch_1.pth')
+    options = [*OPTIONS[:3], 'model.backbone.depth=18']
+    config = ROOT / f'configs/accel/{config}.py'
+    argv = [config, path, '--data-root', photos, '--metrics', 'knn']
+    assert probe(tool, *argv, options=options) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-# MoCo v1 and v2, linear evaluation on frozen features: the config of MMSelfSup's
-# published figure. SGD for 100 epochs, learning rate 30, tenths of it after 60 and 80.
+# MoCo v1 and v2, linear evaluation on frozen features: MMSelfSup's setting for both,
+# and the config of its published MoCo v2 figure. SGD for 100 epochs, learning rate 30,
+# a tenth of it after 60 and again after 80.
 _base_ = (
     'mmselfsup::benchmarks/classification/imagenet/'
     'resnet50_linear-8xb32-steplr-100e_in1k.py'
@@ -26,7 +27,8 @@ custom_hooks = [
         type='ResultHook',
         task='linear',
         dataset='ImageNet',
-        protocol='100 epochs, SGD, steps at 60 and 80',
+        protocol='{train_cfg.max_epochs} epochs, SGD, '
+        'steps at {param_scheduler[0].milestones}',
         metrics={'accuracy/top1': 'top1', 'accuracy/top5': 'top5'},
     )
 ]

@@ -26,7 +26,7 @@ custom_hooks = [
         type='ResultHook',
         task='linear',
         dataset='ImageNet',
-        protocol='90 epochs, LARS, cosine, batch 4096',
+        protocol='{train_cfg.max_epochs} epochs, LARS, cosine',
         metrics={'accuracy/top1': 'top1', 'accuracy/top5': 'top5'},
     )
 ]

@@ -34,7 +34,7 @@ custom_hooks = [
         type='ResultHook',
         task='stages',
         dataset='ImageNet',
-        protocol='90 epochs, SGD, maps pooled to about 9000 dimensions',
+        protocol='{train_cfg.max_epochs} epochs, SGD, maps pooled to ~9000 numbers',
         metrics={f'{name}/top1': name for name in names},
     )
 ]

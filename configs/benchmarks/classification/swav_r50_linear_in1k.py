@@ -26,7 +26,7 @@ custom_hooks = [
         type='ResultHook',
         task='linear',
         dataset='ImageNet',
-        protocol='100 epochs, SGD, cosine',
+        protocol='{train_cfg.max_epochs} epochs, SGD, cosine',
         metrics={'accuracy/top1': 'top1', 'accuracy/top5': 'top5'},
     )
 ]

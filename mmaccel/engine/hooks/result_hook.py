@@ -32,7 +32,9 @@ class ResultHook(Hook):
     Args:
         task (str): ``'linear'``, ``'stages'``, ``'detection'`` or ``'segmentation'``.
         dataset (str): What was evaluated on, such as ``'ImageNet'``.
-        protocol (str): How, in a few words.
+        protocol (str): How, in a few words. Settings of the config may be named in
+            braces, such as ``'{train_cfg.max_epochs} epochs'``, so that the record is
+            right where they are overridden.
         metrics (dict[str, str]): Logged name to the record's, such as
             ``{'accuracy/top1': 'top1'}``.
         frozen (bool): Whether the backbone was kept as pretrained. Defaults to True.
@@ -107,7 +109,7 @@ class ResultHook(Hook):
             metrics,
             config=runner.cfg.filename or '',
             dataset=self.dataset,
-            protocol=self.protocol,
+            protocol=self.protocol.format_map(runner.cfg),
             n=len(loop.dataloader.dataset),
             frozen=self.frozen,
             pretrained=_pretrained(runner.cfg) or self._loaded,

@@ -5,6 +5,7 @@ stage and keeps them on disk; everything else works on those. A CPU will do.
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dataset import default_collate
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import DATASETS, MODELS
 from torch import nn
@@ -257,7 +259,10 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     torch.manual_seed(args.seed)
     model = MODELS.build(cfg.model)
     if args.untrained:
+        logger = MMLogger.get_current_instance()
+        logger.setLevel(logging.WARNING)  # it lists every parameter
         model.init_weights()
+        logger.setLevel(logging.INFO)
     else:
         load_backbone(model.backbone, args.checkpoint, args.prefix)
     return model.to(args.device or get_device())
