@@ -29,13 +29,14 @@ class ViewWindows(NamedTuple):
 class StageWindows(NamedTuple):
     """Windows of one image after one stage.
 
-    ``views``: one entry a view; ``losses``: (M, M) of a pair's windows or (views, M)
-    where each view picks its own, None where nothing was scored; ``loss``: of what was
-    picked, a mean over the views where each picks its own.
+    ``views``: one entry a view; ``pair``: whether two views pick together, or each its
+    own; ``losses``: (M, M) of a pair's windows or (views, M), None where nothing was
+    scored; ``loss``: of what was picked, the mean over views that pick on their own.
     """
 
     stage: int
     views: list[ViewWindows]
+    pair: bool
     losses: list | None
     loss: float | None
 
@@ -132,11 +133,13 @@ def _of_image(
                     losses.append(choice.losses[row].tolist())
         picks = [view.picked for view in views]
         if not losses:
-            found.append(StageWindows(stage, views, None, None))
-        elif len(choice.corners) == 2:
+            found.append(StageWindows(stage, views, pair, None, None))
+        elif pair:
             table = losses[0]
-            found.append(StageWindows(stage, views, table, table[picks[0]][picks[1]]))
+            loss = table[picks[0]][picks[1]]
+            found.append(StageWindows(stage, views, pair, table, loss))
         else:
             own = [of_view[picked] for of_view, picked in zip(losses, picks)]
-            found.append(StageWindows(stage, views, losses, sum(own) / len(own)))
+            loss = sum(own) / len(own)
+            found.append(StageWindows(stage, views, pair, losses, loss))
     return found

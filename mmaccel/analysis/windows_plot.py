@@ -30,11 +30,13 @@ def draw_windows(
     figure, axes = plt.subplots(
         len(stages), columns, figsize=size, squeeze=False, constrained_layout=True
     )
+    figure.get_layout_engine().set(hspace=0.04)
     for row, stage in zip(axes, stages):
         for i, (axis, view, windows) in enumerate(zip(row, views, stage.views)):
             _draw(axis, view, windows)
             axis.set_title(f'stage {stage.stage}, view {i + 1}', fontsize=8)
-        row[0].set_xlabel(describe(stage), fontsize=8, loc='left')
+            if i == 0 or not stage.pair:
+                axis.set_xlabel(_of_view(stage, i), fontsize=8, loc='left')
     _save(plt, figure, out)
 
 
@@ -65,18 +67,28 @@ def draw_sheet(
                 if n == 0:
                     axis.set_title(f'stage {stage.stage}, view {i + 1}', fontsize=8)
                 if i == 0 and stage.loss is not None:
-                    axis.set_xlabel(f'loss {stage.loss:.2f}', fontsize=7, loc='left')
+                    name = 'loss' if stage.pair else 'mean loss'
+                    axis.set_xlabel(f'{name} {stage.loss:.2f}', fontsize=7, loc='left')
     _save(plt, figure, out)
 
 
 def describe(stage: StageWindows) -> str:
-    """The picked windows' loss among all."""
+    """The picked windows' loss, among those of a pair's candidates."""
     if stage.losses is None or stage.loss is None:
         return 'picked without a loss'
-    every = np.array(stage.losses)
+    if stage.pair:
+        return _of_view(stage, 0)
+    return f'mean loss {stage.loss:.3f} of {len(stage.views)} views'
+
+
+def _of_view(stage: StageWindows, view: int) -> str:
+    """The loss of a pair, or of one of the views that pick their own windows."""
+    if stage.losses is None:
+        return 'picked without a loss'
+    every = np.array(stage.losses if stage.pair else stage.losses[view])
+    picked = stage.loss if stage.pair else every[stage.views[view].picked]
     return (
-        f'loss {stage.loss:.3f}; of all candidates {every.min():.3f} to '
-        f'{every.max():.3f}'
+        f'loss {picked:.3f}; of all candidates {every.min():.3f} to {every.max():.3f}'
     )
 
 

@@ -151,12 +151,13 @@ def test_what_is_reported_is_what_the_step_cropped(method, monkeypatch):
     for stages in picked:
         losses = torch.tensor(stages[0].losses)
         if method == 'swav':
-            assert losses.shape == (4, 2)
+            assert losses.shape == (4, 2) and not stages[0].pair
             assert [v.picked for v in stages[0].views] == losses.argmax(1).tolist()
             assert stages[0].loss == pytest.approx(float(losses.amax(1).mean()))
         else:
             p, q = (view.picked for view in stages[0].views)
-            assert losses.shape == (2, 2) and losses[p, q] == losses.max()
+            assert losses.shape == (2, 2) and stages[0].pair
+            assert losses[p, q] == losses.max()
 
 
 def test_where_nothing_is_scored():
