@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='LABEL',
         help="one a run, by default the directory's name; runs with the same label "
-        'are averaged',
+        'are averaged, X and Accel-X share a colour',
     )
     parser.add_argument(
         '--metric',
