@@ -221,6 +221,23 @@ def test_a_folder_of_another_layout_and_size(tool, photos, tmp_path):
     np.testing.assert_allclose(features[0], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_labels_of_a_flat_folder_come_from_meta(tool, photos, tmp_path):
+    shutil.copytree(photos / 'train', tmp_path / 'train')
+    (tmp_path / 'val').mkdir()
+    (tmp_path / 'meta').mkdir()
+    lines = []
+    for path in sorted((photos / 'val').rglob('*.png')):
+        shutil.copy(path, tmp_path / 'val')
+        lines.append(f'{path.name} {path.parent.name[-1]}')
+    (tmp_path / 'meta' / 'val.txt').write_text('\n'.join(lines))
+    cfg = tool.load_config(CONFIG)
+    tool.init_default_scope('mmselfsup')
+    train, test = tool.build_sets(tool.folder_sets(cfg, str(tmp_path))).values()
+    assert len(train) == 16 and len(test) == len(lines)
+    infos = [test.get_data_info(i) for i in range(len(test))]
+    assert lines == [f'{Path(i["img_path"]).name} {i["gt_label"]}' for i in infos]
+
+
 def test_fashion_mnist_by_the_configs_own_monitor_untrained(tool, tmp_path):
     data = write_dataset(tmp_path / 'fashion-mnist')
     config = ROOT / 'configs/small/accel-mocov2_r18_fashion-mnist_quickstart.py'
@@ -273,8 +290,9 @@ def test_missing_data_is_named_with_the_option(tool, checkpoint, tmp_path, capsy
     assert probe(tool, *argv, '--data-root', tmp_path) == 1
     assert 'has no images in train/<class>/' in capsys.readouterr().err
     config = ROOT / 'configs/accel/mocov2_r50_8xb32.py'
-    plain = save(ResNet(50), tmp_path / 'r50.pth')
-    assert tool.main([str(config), str(plain)]) == 1
+    path = save(ResNet(18, **SMALL), tmp_path / 'r18.pth')
+    options = [*OPTIONS, 'model.backbone.depth=18']
+    assert probe(tool, config, path, options=options) == 1
     assert 'has no KNNHook that names labelled images; give --data-root' in (
         capsys.readouterr().err
     )

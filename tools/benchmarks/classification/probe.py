@@ -191,25 +191,26 @@ def monitor_sets(cfg: Config) -> Dict[str, dict]:
 
 
 def folder_sets(cfg: Config, data_root: str) -> Dict[str, dict]:
-    """Images in a folder a class."""
+    """Images in a folder a class, or in upstream's layout of ImageNet."""
     folders = {'train': 'train', 'test': 'test'}
     if not Path(data_root, 'test').is_dir() and Path(data_root, 'val').is_dir():
         folders['test'] = 'val'
-    for folder in folders.values():
-        if not any(Path(data_root, folder).glob('*/*')):
+    sets = {}
+    for split, folder in folders.items():
+        images = Path(data_root, folder)
+        labels = Path(data_root, 'meta', f'{folder}.txt')  # ImageNet's, val/ being flat
+        if not labels.is_file() and not any(images.glob('*/*')):
             raise ConfigError(
                 f'{data_root} has no images in {folder}/<class>/; --data-root needs a '
                 f'folder {_LAYOUT}'
             )
-    pipeline = test_pipeline(cfg)
-    return {
-        split: dict(
+        sets[split] = dict(
             type='mmcls.CustomDataset',
-            data_prefix=str(Path(data_root, folder)),
-            pipeline=pipeline,
+            ann_file=str(labels) if labels.is_file() else '',
+            data_prefix=str(images),
+            pipeline=test_pipeline(cfg),
         )
-        for split, folder in folders.items()
-    }
+    return sets
 
 
 def test_pipeline(cfg: Config) -> List[dict]:
@@ -240,8 +241,8 @@ def build_sets(configs: Dict[str, dict]) -> dict:
         sets[split] = DATASETS.build(ConfigDict(config))
         sample_label(sets[split][0]['data_samples'])
     train, test = (sets[split].metainfo.get('classes') for split in _SPLITS)
-    if train != test:
-        odd = sorted(set(train or ()) ^ set(test or ()))[:3]
+    if train and test and train != test:  # a list of labels does not name them
+        odd = sorted(set(train) ^ set(test))[:3]
         raise ConfigError(
             'the images to learn from and those to classify have different classes '
             f'({", ".join(odd)}, ...); give both the same folders'
