@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
@@ -14,51 +16,66 @@ from mmaccel.errors import ConfigError
 
 from .features import sample_label
 
+#: Images that are learnt from, and those to classify.
+SPLITS = ('train', 'test')
 
-def knn_set(cfg: Config, split: str = 'test') -> dict:
-    """Config of the labelled set that a config's ``KNNHook`` measures on.
+_LAYOUT = 'with train/<class>/* and test/<class>/* or val/<class>/*'
+
+
+def labelled_sets(cfg: Config, data_root: str | None = None) -> dict[str, dict]:
+    """Configs of the labelled images that belong to a pretraining.
 
     Args:
-        cfg (Config): A pretraining config.
-        split (str): ``'train'`` or ``'test'``. Defaults to ``'test'``.
+        cfg (Config): The pretraining's config.
+        data_root (str, optional): Folder with ``train/`` and ``test/`` or ``val/``, a
+            sub-folder a class in each, or ImageNet's layout with ``meta/*.txt``. By
+            default the sets of the config's ``KNNHook``.
+
+    Returns:
+        dict[str, dict]: A dataset's config for each of :data:`SPLITS`.
 
     Raises:
-        ConfigError: If the config has no such hook.
+        ConfigError: If images are missing or the config has no such hook.
     """
-    for node in dicts([cfg.get('default_hooks'), cfg.get('custom_hooks')]):
-        if str(node.get('type')).rpartition('.')[2] == 'KNNHook':
-            return node[f'{split}_dataloader']['dataset']
-    raise ConfigError(
-        f'{cfg.filename} has no KNNHook that names labelled images; give --data-root '
-        'a folder with one sub-folder a class'
+    return _folder_sets(cfg, data_root) if data_root else _monitor_sets(cfg)
+
+
+def folder_set(cfg: Config, folder: str, ann_file: str = '') -> dict:
+    """Config of a folder with one sub-folder a class, cut as upstream tests.
+
+    Args:
+        cfg (Config): The pretraining's config.
+        folder (str): The folder.
+        ann_file (str): List of files and labels, for a flat folder. Defaults to none.
+    """
+    return dict(
+        type='mmcls.CustomDataset',
+        ann_file=ann_file,
+        data_prefix=folder,
+        pipeline=test_pipeline(cfg),
     )
 
 
-def folder_set(cfg: Config, folder: str) -> dict:
-    """Config of a folder with one sub-folder a class, cut as upstream tests.
+def test_pipeline(cfg: Config) -> list[dict]:
+    """Upstream's test pipeline at the size of the pretraining's largest view.
 
-    The short side is 256/224 of the largest view of the pretraining, its middle is
-    used; views below 96 px, such as CIFAR's, are used whole.
-
-    Args:
-        cfg (Config): The pretraining config.
-        folder (str): The folder.
+    224 px are the middle of 256, as upstream has it; images of CIFAR's size have
+    nothing to lose at their border and are used whole.
     """
-    crops = [
+    sizes = [
         t['size']
         for t in dicts(cfg.train_dataloader.dataset)
-        if str(t.get('type')).endswith('RandomResizedCrop')
+        if str(t.get('type')).endswith('ResizedCrop')
     ]
-    size = max((s if isinstance(s, int) else max(s) for s in crops), default=224)
+    size = max((s if isinstance(s, int) else max(s) for s in sizes), default=224)
     edge = round(size * 256 / 224) if size >= 96 else size
     grey = cfg.model.backbone.get('in_channels', 3) == 1
-    pipeline = [
+    return [
         dict(type='LoadImageFromFile', color_type='grayscale' if grey else 'color'),
         dict(type='mmcls.ResizeEdge', scale=edge, edge='short', backend='pillow'),
         dict(type='mmcls.CenterCrop', crop_size=size),
         dict(type='PackSelfSupInputs', algorithm_keys=['gt_label']),
     ]
-    return dict(type='mmcls.CustomDataset', data_prefix=folder, pipeline=pipeline)
 
 
 def load_set(
@@ -90,3 +107,40 @@ def load_set(
         subset, batch_size, collate_fn=default_collate, generator=torch.Generator()
     )
     return loader, classes
+
+
+def _monitor_sets(cfg: Config) -> dict[str, dict]:
+    """The images that the pretraining is watched by."""
+    hooks = {f'default_hooks.{n}': h for n, h in cfg.get('default_hooks', {}).items()}
+    for i, hook in enumerate(cfg.get('custom_hooks') or []):
+        hooks[f'custom_hooks.{i}'] = hook
+    for name, hook in hooks.items():
+        if hook and str(hook.get('type')).rpartition('.')[2] == 'KNNHook':
+            loaders = {split: f'{split}_dataloader' for split in SPLITS}
+            for loader in loaders.values():
+                option = f'{name}.{loader}'
+                check_data(Config({option: hook[loader]}), option)
+            return {s: hook[loader].dataset for s, loader in loaders.items()}
+    raise ConfigError(
+        f'{cfg.filename} has no KNNHook that names labelled images; give '
+        f'--data-root FOLDER {_LAYOUT}'
+    )
+
+
+def _folder_sets(cfg: Config, data_root: str) -> dict[str, dict]:
+    """Images in a folder a class, or in upstream's layout of ImageNet."""
+    folders = {'train': 'train', 'test': 'test'}
+    if not Path(data_root, 'test').is_dir() and Path(data_root, 'val').is_dir():
+        folders['test'] = 'val'
+    sets = {}
+    for split, folder in folders.items():
+        images = Path(data_root, folder)
+        labels = Path(data_root, 'meta', f'{folder}.txt')  # ImageNet's, val/ being flat
+        if not labels.is_file() and not any(images.glob('*/*')):
+            raise ConfigError(
+                f'{data_root} has no images in {folder}/<class>/; --data-root needs a '
+                f'folder {_LAYOUT}'
+            )
+        ann_file = str(labels) if labels.is_file() else ''
+        sets[split] = folder_set(cfg, str(images), ann_file)
+    return sets

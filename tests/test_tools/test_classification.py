@@ -232,7 +232,7 @@ def test_labels_of_a_flat_folder_come_from_meta(tool, photos, tmp_path):
     (tmp_path / 'meta' / 'val.txt').write_text('\n'.join(lines))
     cfg = tool.load_config(CONFIG)
     tool.init_default_scope('mmselfsup')
-    train, test = tool.build_sets(tool.folder_sets(cfg, str(tmp_path))).values()
+    train, test = tool.build_sets(tool.labelled_sets(cfg, str(tmp_path))).values()
     assert len(train) == 16 and len(test) == len(lines)
     infos = [test.get_data_info(i) for i in range(len(test))]
     assert lines == [f'{Path(i["img_path"]).name} {i["gt_label"]}' for i in infos]

@@ -24,7 +24,7 @@ from mmaccel.engine.weights import PREFIX, load_backbone
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.embedding_plot import embed, plot_embedding
 from mmaccel.evaluation.features import extract_features
-from mmaccel.evaluation.labelled_images import folder_set, knn_set, load_set
+from mmaccel.evaluation.labelled_images import folder_set, labelled_sets, load_set
 
 EXAMPLES = """
 examples:
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         init_default_scope(cfg.get('default_scope', 'mmselfsup'))
         root = args.data_root
-        images = knn_set(cfg) if root is None else folder_set(cfg, root)
+        images = labelled_sets(cfg)['test'] if root is None else folder_set(cfg, root)
         model = MODELS.build(cfg.model)
         load_backbone(model.backbone, args.checkpoint, args.prefix)
         batches, classes = load_set(images, args.num)

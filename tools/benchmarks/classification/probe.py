@@ -30,8 +30,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmaccel.engine.cli import Command
-from mmaccel.engine.config import dicts, load_config
-from mmaccel.engine.preflight import check_data, check_work_dir
+from mmaccel.engine.config import load_config
+from mmaccel.engine.preflight import check_work_dir
 from mmaccel.engine.weights import PREFIX, load_backbone
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.cached_features import (
@@ -43,6 +43,7 @@ from mmaccel.evaluation.cached_features import (
 )
 from mmaccel.evaluation.features import extract_stage_features, sample_label
 from mmaccel.evaluation.knn import knn_top1
+from mmaccel.evaluation.labelled_images import SPLITS, labelled_sets
 from mmaccel.evaluation.probe import HELD_OUT, LinearResult, linear_probe
 from mmaccel.evaluation.record import write_record
 from mmaccel.models.utils.stages import stage_names
@@ -71,8 +72,6 @@ _NAMES = {
     'fashion-mnist': 'Fashion-MNIST',
     'imagenet': 'ImageNet',
 }
-_SPLITS = ('train', 'test')
-_LAYOUT = 'with train/<class>/* and test/<class>/* or val/<class>/*'
 
 
 class Clock:
@@ -167,80 +166,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def labelled_sets(cfg: Config, data_root: Optional[str]) -> Dict[str, dict]:
-    """Configs of the images that are learnt from and of those to classify."""
-    return folder_sets(cfg, data_root) if data_root else monitor_sets(cfg)
-
-
-def monitor_sets(cfg: Config) -> Dict[str, dict]:
-    """The images that the pretraining is watched by."""
-    hooks = {f'default_hooks.{n}': h for n, h in cfg.get('default_hooks', {}).items()}
-    for i, hook in enumerate(cfg.get('custom_hooks') or []):
-        hooks[f'custom_hooks.{i}'] = hook
-    for name, hook in hooks.items():
-        if hook and str(hook.get('type')).rpartition('.')[2] == 'KNNHook':
-            loaders = {split: f'{split}_dataloader' for split in _SPLITS}
-            for loader in loaders.values():
-                option = f'{name}.{loader}'
-                check_data(Config({option: hook[loader]}), option)
-            return {s: hook[loader].dataset for s, loader in loaders.items()}
-    raise ConfigError(
-        f'{cfg.filename} has no KNNHook that names labelled images; give '
-        f'--data-root FOLDER {_LAYOUT}'
-    )
-
-
-def folder_sets(cfg: Config, data_root: str) -> Dict[str, dict]:
-    """Images in a folder a class, or in upstream's layout of ImageNet."""
-    folders = {'train': 'train', 'test': 'test'}
-    if not Path(data_root, 'test').is_dir() and Path(data_root, 'val').is_dir():
-        folders['test'] = 'val'
-    sets = {}
-    for split, folder in folders.items():
-        images = Path(data_root, folder)
-        labels = Path(data_root, 'meta', f'{folder}.txt')  # ImageNet's, val/ being flat
-        if not labels.is_file() and not any(images.glob('*/*')):
-            raise ConfigError(
-                f'{data_root} has no images in {folder}/<class>/; --data-root needs a '
-                f'folder {_LAYOUT}'
-            )
-        sets[split] = dict(
-            type='mmcls.CustomDataset',
-            ann_file=str(labels) if labels.is_file() else '',
-            data_prefix=str(images),
-            pipeline=test_pipeline(cfg),
-        )
-    return sets
-
-
-def test_pipeline(cfg: Config) -> List[dict]:
-    """Upstream's test pipeline at the size of the pretraining's largest view.
-
-    224 px are the middle of 256, as upstream has it; images of CIFAR's size have
-    nothing to lose at their border and are used whole.
-    """
-    transforms = dicts(cfg.train_dataloader.dataset)
-    sizes = [
-        t['size'] for t in transforms if str(t.get('type')).endswith('ResizedCrop')
-    ]
-    size = max((s if isinstance(s, int) else max(s) for s in sizes), default=224)
-    edge = round(size * 256 / 224) if size >= 96 else size
-    grey = cfg.model.backbone.get('in_channels', 3) == 1
-    return [
-        dict(type='LoadImageFromFile', color_type='grayscale' if grey else 'color'),
-        dict(type='mmcls.ResizeEdge', scale=edge, edge='short', backend='pillow'),
-        dict(type='mmcls.CenterCrop', crop_size=size),
-        dict(type='PackSelfSupInputs', algorithm_keys=['gt_label']),
-    ]
-
-
 def build_sets(configs: Dict[str, dict]) -> dict:
     """Open the labelled images."""
     sets = {}
     for split, config in configs.items():
         sets[split] = DATASETS.build(ConfigDict(config))
         sample_label(sets[split][0]['data_samples'])
-    train, test = (sets[split].metainfo.get('classes') for split in _SPLITS)
+    train, test = (sets[split].metainfo.get('classes') for split in SPLITS)
     if train and test and train != test:  # a list of labels does not name them
         odd = sorted(set(train) ^ set(test))[:3]
         raise ConfigError(
@@ -284,7 +216,7 @@ def get_features(
         Path(args.work_dir, 'features'),
         dict(
             checkpoint=f'{origin} {args.prefix}',
-            data=hash_text([hash_dataset(sets[split]) for split in _SPLITS]),
+            data=hash_text([hash_dataset(sets[split]) for split in SPLITS]),
             settings=hash_text(settings),
         ),
     )
@@ -292,7 +224,7 @@ def get_features(
     if changed:
         print(f'Features are computed anew, for another {", ".join(changed)}')
     if changed != []:
-        for split in _SPLITS:
+        for split in SPLITS:
             print(
                 f'Computing features of {len(sets[split])} {split} images', flush=True
             )
@@ -301,7 +233,7 @@ def get_features(
         cache.finish(stages)
     else:
         print(f'Features of the last run are used: {cache.folder}')
-    return [cache.read(split) for split in _SPLITS]
+    return [cache.read(split) for split in SPLITS]
 
 
 def named_features(
@@ -356,7 +288,7 @@ def evaluate_linear(
 def dataset_name(config: dict) -> str:
     """The folder's name, spelt as papers do."""
     path = config.get('data_root') or config.get('data_prefix') or ''
-    parts = [p for p in Path(str(path)).resolve().parts if p not in (*_SPLITS, 'val')]
+    parts = [p for p in Path(str(path)).resolve().parts if p not in (*SPLITS, 'val')]
     return _NAMES.get(parts[-1].lower(), parts[-1])
 
 
