@@ -48,7 +48,10 @@ EXTRA = {
         *['--batch-size', '2', '--iters', '1', '--warmup', '0'],
     ],
     'python tools/analysis_tools/plot_time_accuracy.py': [],
+    'python tools/benchmarks/classification/probe.py': ['--num-workers', '0'],
+    'python tools/model_converters/export_backbone.py': [],
 }
+CLASSES = ('n01', 'n02')
 #: What stands in the README for something of the reader's.
 PLACES = {
     'path/to/images': '{data}/photos',
@@ -59,6 +62,8 @@ PLACES = {
     'work_dirs/baseline': '{work}/mocov2-1e',
     'work_dirs/accel': '{work}/accel-mocov2-1e',
     'curves.png': '{work}/curves.png',
+    'epoch_200.pth': 'epoch_1.pth',
+    'resnet18.pth': '{work}/resnet18.pth',
 }
 
 
@@ -82,14 +87,16 @@ def places(tmp_path_factory):
     """Photographs, an ImageNet in miniature, idx files and the README's own config."""
     data, work = tmp_path_factory.mktemp('data'), tmp_path_factory.mktemp('work')
     rng = np.random.default_rng(0)
-    for folder in (data / 'photos' / 'holiday', data / 'imagenet' / 'train' / 'n01'):
-        folder.mkdir(parents=True)
+    imagenet = [f'{split}/{name}' for split in ('train', 'val') for name in CLASSES]
+    for folder in ('photos/holiday', *(f'imagenet/{name}' for name in imagenet)):
+        (data / folder).mkdir(parents=True)
         for i in range(8):
             pixels = rng.integers(0, 255, (80, 100, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f'{i}.jpg')
+            Image.fromarray(pixels).save(data / folder / f'{i}.jpg')
     (data / 'imagenet' / 'meta').mkdir()
-    lines = [f'n01/{i}.jpg 0\n' for i in range(8)]
-    (data / 'imagenet' / 'meta' / 'train.txt').write_text(''.join(lines))
+    for split in ('train', 'val'):
+        lines = [f'{n}/{i}.jpg {k}\n' for k, n in enumerate(CLASSES) for i in range(8)]
+        (data / 'imagenet' / 'meta' / f'{split}.txt').write_text(''.join(lines))
     write_dataset(data / 'idx')
     (config,) = blocks('python')
     (data / 'my_experiment.py').write_text(fill(config, data, work))
@@ -121,6 +128,8 @@ def test_results_of_the_commands_are_there(places):
     assert (work / 'curves.png').stat().st_size > 0
     assert (work / 'mine' / 'last_checkpoint').exists()
     assert (work / 'folder' / 'last_checkpoint').exists()
+    assert len(list((work / 'mine').glob('probe/**/result.json'))) == 3
+    assert (work / 'resnet18.pth').exists()
 
 
 def test_links_lead_somewhere():

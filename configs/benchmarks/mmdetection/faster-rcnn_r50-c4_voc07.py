@@ -27,6 +27,7 @@ default_hooks = dict(checkpoint=dict(interval=1000))
 custom_hooks = [
     dict(
         _base_.custom_hooks[0],
-        protocol='11-point; VOC07 trainval, 8k iterations of 16 images',
+        dataset='VOC07',
+        protocol='11-point; {train_cfg.max_iters} iterations of 16 images',
     )
 ]

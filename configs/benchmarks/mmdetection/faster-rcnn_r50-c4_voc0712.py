@@ -65,8 +65,8 @@ custom_hooks = [
     dict(
         type='ResultHook',
         task='detection',
-        dataset='VOC07',
-        protocol='11-point; VOC 07+12 trainval, 24k iterations of 16 images',
+        dataset='VOC07+12',
+        protocol='11-point; {train_cfg.max_iters} iterations of 16 images',
         metrics={f'voc07_11point/{name}': name for name in ('AP', 'AP50', 'AP75')},
         frozen=False,
     )
