@@ -18,7 +18,7 @@ from ..utils.batch_shuffle import BatchShuffle
 from ..utils.feature_queue import FeatureQueue, check_queue_len
 from ..utils.fused_ema import FusedEMA
 from ..utils.stages import Branch, run_stages, split_stages
-from .accel_base import AccelMixin, check_views
+from .accel_base import AccelMixin, check_views, full_precision
 
 
 @MODELS.register_module()
@@ -165,11 +165,12 @@ class AccelMoCo(AccelMixin, MoCo):
 
         losses: dict[str, Tensor] = {}
         for stage in query.heads:
-            q, k = query.features[stage], key.features[stage]
-            pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
-            neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features)
-            weight = self.loss_weights[stage - 1]
-            losses[f'loss_exit{stage}'] = weight * self.head(pos, neg)
+            with full_precision(inputs[0].device):
+                q, k = query.features[stage].float(), key.features[stage].float()
+                pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
+                neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features)
+                loss = self.head(pos, neg)
+            losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 losses.update(self.measure(q, pos, neg, stage, self.chance_level))
         for stage, k in key.features.items():
@@ -194,6 +195,9 @@ class AccelMoCo(AccelMixin, MoCo):
         """
         q = self.project_windows(self.neck, pooled_q, stage)
         k = self.project_windows(self.encoder_k.module[1], pooled_k, stage)
-        pos = torch.einsum('npd,nqd->npq', q, shuffle.to_images(k))
-        neg = torch.matmul(q, self.queues[stage - 1].features)
-        return self.head.score(pos, neg)
+        k = shuffle.to_images(k)
+        with full_precision(q.device):
+            q, k = q.float(), k.float()
+            pos = torch.einsum('npd,nqd->npq', q, k)
+            neg = torch.matmul(q, self.queues[stage - 1].features)
+            return self.head.score(pos, neg)
