@@ -196,6 +196,11 @@ def full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
+def widened(*vectors: Tensor) -> list[Tensor]:
+    """Vectors of a 16-bit type as fp32, others as they are."""
+    return [x.float() if x.element_size() < 4 else x for x in vectors]
+
+
 def check_views(inputs: Tensor | list[Tensor], num_views: int) -> None:
     """Refuse a pipeline that gives another number of views than the method needs.
 

@@ -18,7 +18,7 @@ from ..utils.batch_shuffle import BatchShuffle
 from ..utils.feature_queue import FeatureQueue, check_queue_len
 from ..utils.fused_ema import FusedEMA
 from ..utils.stages import Branch, run_stages, split_stages
-from .accel_base import AccelMixin, check_views, full_precision
+from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
 @MODELS.register_module()
@@ -166,7 +166,7 @@ class AccelMoCo(AccelMixin, MoCo):
         losses: dict[str, Tensor] = {}
         for stage in query.heads:
             with full_precision(inputs[0].device):
-                q, k = query.features[stage].float(), key.features[stage].float()
+                q, k = widened(query.features[stage], key.features[stage])
                 pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
                 neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features)
                 loss = self.head(pos, neg)
@@ -197,7 +197,7 @@ class AccelMoCo(AccelMixin, MoCo):
         k = self.project_windows(self.encoder_k.module[1], pooled_k, stage)
         k = shuffle.to_images(k)
         with full_precision(q.device):
-            q, k = q.float(), k.float()
+            q, k = widened(q, k)
             pos = torch.einsum('npd,nqd->npq', q, k)
             neg = torch.matmul(q, self.queues[stage - 1].features)
             return self.head.score(pos, neg)

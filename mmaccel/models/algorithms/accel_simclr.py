@@ -16,7 +16,7 @@ from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision
+from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
 @MODELS.register_module()
@@ -104,7 +104,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
                 GatherLayer.apply(views.features[stage])
             )  # (2N, D), all ranks
             with full_precision(z.device):
-                z = z.float()
+                (z,) = widened(z)
                 similarity = torch.matmul(z, z.permute(1, 0))
                 rows = torch.arange(len(z), device=z.device)
                 pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
@@ -152,7 +152,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
             return torch.matmul(q, negatives.t()).gather(2, columns)
 
         with full_precision(maps.device):
-            first, second, negatives = first.float(), second.float(), negatives.float()
+            first, second, negatives = widened(first, second, negatives)
             pos = torch.einsum('npd,nqd->npq', first, second)
             forth = self.head.score(pos, against_others(first))
             back = self.head.score(pos.transpose(1, 2), against_others(second))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..necks import IntermediateNeck
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision
+from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
 @MODELS.register_module()
@@ -101,7 +101,7 @@ class AccelSwAV(AccelMixin, SwAV):
             loss = self.head.losses[stage - 1]
             z = self.project_windows(self.neck, whole, stage)[:, 0]
             with full_precision(z.device):
-                codes = loss.codes(z.float())
+                codes = loss.codes(*widened(z))
             for branch, group in zip(branches, groups):
                 score = partial(self.score_windows, stage, group, codes)
                 branch.x = self.crop_layer.each(branch.x, score, generator)[0]
@@ -112,7 +112,7 @@ class AccelSwAV(AccelMixin, SwAV):
         for stage in branches[0].heads:
             z = self.neck([(branch.features[stage],) for branch in branches], stage)[0]
             with full_precision(z.device):
-                z = z.float()
+                (z,) = widened(z)
                 loss = self.head(z, stage)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
@@ -135,8 +135,8 @@ class AccelSwAV(AccelMixin, SwAV):
         """
         z = self.project_windows(self.neck, pooled, stage)
         loss = self.head.losses[stage - 1]
-        views = z.float().chunk(len(group))
         with full_precision(z.device):
+            views = widened(*z.chunk(len(group)))
             return torch.cat([loss.score(z, v, codes) for v, z in zip(group, views)])
 
     def _measure(self, z: Tensor, count: int, stage: int) -> dict[str, Tensor]:
