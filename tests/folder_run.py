@@ -65,7 +65,6 @@ def write_config(path, images, accel=False, epochs=2, **overrides):
             checkpoint=dict(type='CheckpointHook', interval=1),
         ),
         custom_hooks=[],
-        find_unused_parameters=accel,
         # a name of its own: mmengine shares visualizers of one name in a process
         visualizer=dict(
             type='SelfSupVisualizer',
@@ -75,6 +74,7 @@ def write_config(path, images, accel=False, epochs=2, **overrides):
     )
     if accel:
         cfg['custom_hooks'] = [dict(type='PartialBackpropHook')]
+        cfg['model_wrapper_cfg'] = dict(type='mmselfsup.StagewiseDataParallel')
     cfg = Config(cfg)
     cfg.merge_from_dict(overrides)
     cfg.dump(str(path))

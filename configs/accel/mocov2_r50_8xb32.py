@@ -25,7 +25,7 @@ custom_hooks = [
     dict(type='PartialBackpropHook', exit_probs=(0.25, 0.25, 0.25, 0.25)),
 ]
 
-# stages behind the exit get no gradient
-find_unused_parameters = True
+# several processes exchange the gradients that there are, none behind the exit
+model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')
 
 auto_scale_lr = dict(base_batch_size=256)

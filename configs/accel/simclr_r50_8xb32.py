@@ -24,8 +24,8 @@ model = dict(
     ),
 )
 
-# the baseline's optimizer
-optimizer = dict(type='LARS', lr=0.3, momentum=0.9, weight_decay=1e-6)
+# the baseline's optimizer, without a wait for the device a parameter
+optimizer = dict(type='FusedLARS', lr=0.3, momentum=0.9, weight_decay=1e-6)
 optim_wrapper = dict(
     optimizer=optimizer,
     paramwise_cfg=dict(
@@ -41,7 +41,7 @@ custom_hooks = [
     dict(type='PartialBackpropHook', exit_probs=(0.25, 0.25, 0.25, 0.25)),
 ]
 
-# stages behind the exit get no gradient
-find_unused_parameters = True
+# several processes exchange the gradients that there are, none behind the exit
+model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')
 
 auto_scale_lr = dict(base_batch_size=256)

@@ -20,8 +20,14 @@ model = dict(
     ),
 )
 
+# the baseline's, without a wait for the device a parameter
+optim_wrapper = dict(optimizer=dict(type='FusedLARS'))
+
 # the baseline's queue hook stays
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='PartialBackpropHook', exit_probs=(0.25, 0.25, 0.25, 0.25)),
 ]
+
+# several processes exchange the gradients that there are, none behind the exit
+model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')

@@ -16,5 +16,5 @@ model = dict(
 
 custom_hooks = [dict(type='PartialBackpropHook')]
 
-# stages behind the exit get no gradient
-find_unused_parameters = True
+# several processes exchange the gradients that there are, none behind the exit
+model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')

@@ -1,6 +1,7 @@
 """What runs a training: loop, hooks, log processor, and the checks before it."""
 
 from .distributed import CPUDistributedDataParallel
+from .fused_lars import FusedLARS
 from .hooks import (
     BadSampleHook,
     CurvesHook,
@@ -13,6 +14,7 @@ from .hooks import (
 )
 from .log_processor import AccelLogProcessor
 from .loops import ResumableTrainLoop
+from .stagewise_parallel import StagewiseDataParallel
 
 __all__ = [
     'PartialBackpropHook',
@@ -26,4 +28,6 @@ __all__ = [
     'KNNHook',
     'AccelLogProcessor',
     'CPUDistributedDataParallel',
+    'StagewiseDataParallel',
+    'FusedLARS',
 ]

@@ -161,5 +161,5 @@ def test_ddp_that_cannot_skip_parameters_is_refused(model, monkeypatch):
     wrapper.module, wrapper.find_unused_parameters = model, False
     monkeypatch.setattr(module, 'is_model_wrapper', lambda _: True)
     monkeypatch.setattr(module, 'get_model', lambda _: model)
-    with pytest.raises(ValueError, match='set find_unused_parameters=True'):
+    with pytest.raises(ValueError, match='StagewiseDataParallel'):
         PartialBackpropHook().before_train(runner_with(wrapper))

@@ -87,7 +87,8 @@ class PartialBackpropHook(Hook):
         if is_model_wrapper(runner.model) and not unused_allowed:
             raise ValueError(
                 'stages behind the exit get no gradient, which DistributedDataParallel '
-                'refuses by default; set find_unused_parameters=True in the config'
+                'refuses by default; set model_wrapper_cfg=dict(type='
+                "'mmselfsup.StagewiseDataParallel')"
             )
         # ranks with different exits would mix gradients without any error
         seed = torch.tensor([runner.seed], device=next(model.parameters()).device)

@@ -188,6 +188,19 @@ class AccelMixin:
         }
 
 
+def full_precision(device: torch.device) -> torch.autocast:
+    """Leave mixed precision: similarities, losses and codes are computed in fp32.
+
+    bfloat16 has 8 bits for a similarity that is divided by a temperature of 0.1.
+    """
+    return torch.autocast(device.type, enabled=False)
+
+
+def widened(*vectors: Tensor) -> list[Tensor]:
+    """Vectors of a 16-bit type as fp32, others as they are."""
+    return [x.float() if x.element_size() < 4 else x for x in vectors]
+
+
 def check_views(inputs: Tensor | list[Tensor], num_views: int) -> None:
     """Refuse a pipeline that gives another number of views than the method needs.
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ..utils.batch_shuffle import BatchShuffle
 from ..utils.feature_queue import FeatureQueue, check_queue_len
+from ..utils.fused_ema import FusedEMA
 from ..utils.stages import Branch, run_stages, split_stages
-from .accel_base import AccelMixin, check_views
+from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
 @MODELS.register_module()
@@ -82,6 +83,7 @@ class AccelMoCo(AccelMixin, MoCo):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        self.encoder_k = FusedEMA(nn.Sequential(self.backbone, self.neck), 1 - momentum)
         self._init_accel(crop_layer, supervision, loss_weights, channels_last)
         if key_forward not in ('full', 'truncated'):
             raise ValueError(
@@ -112,7 +114,8 @@ class AccelMoCo(AccelMixin, MoCo):
             the plan says so, what :meth:`measure` reports.
 
         Note:
-            Updates the key encoder and the queues. Gathers keys over ranks.
+            Updates the key encoder and the queues; those that a loss has read once
+            the backward pass has read them, too. Gathers keys over ranks.
         """
         check_views(inputs, 2)
         check_queue_len(self.queue_len, get_world_size() * len(inputs[0]))
@@ -162,16 +165,18 @@ class AccelMoCo(AccelMixin, MoCo):
 
         losses: dict[str, Tensor] = {}
         for stage in query.heads:
-            q, k = query.features[stage], key.features[stage]
-            pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
-            # the queue changes before the backward pass reads it: hence the clone
-            neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features.clone())
-            weight = self.loss_weights[stage - 1]
-            losses[f'loss_exit{stage}'] = weight * self.head(pos, neg)
+            with full_precision(inputs[0].device):
+                q, k = widened(query.features[stage], key.features[stage])
+                pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
+                neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features)
+                loss = self.head(pos, neg)
+            losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 losses.update(self.measure(q, pos, neg, stage, self.chance_level))
         for stage, k in key.features.items():
-            self.queues[stage - 1].enqueue(concat_all_gather(k))
+            self.queues[stage - 1].enqueue(
+                concat_all_gather(k), reader=query.features.get(stage)
+            )
         return losses
 
     def score_windows(
@@ -190,6 +195,9 @@ class AccelMoCo(AccelMixin, MoCo):
         """
         q = self.project_windows(self.neck, pooled_q, stage)
         k = self.project_windows(self.encoder_k.module[1], pooled_k, stage)
-        pos = torch.einsum('npd,nqd->npq', q, shuffle.to_images(k))
-        neg = torch.matmul(q, self.queues[stage - 1].features)
-        return self.head.score(pos, neg)
+        k = shuffle.to_images(k)
+        with full_precision(q.device):
+            q, k = widened(q, k)
+            pos = torch.einsum('npd,nqd->npq', q, k)
+            neg = torch.matmul(q, self.queues[stage - 1].features)
+            return self.head.score(pos, neg)

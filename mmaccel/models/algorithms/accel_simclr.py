@@ -16,7 +16,7 @@ from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views
+from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
 @MODELS.register_module()
@@ -103,12 +103,14 @@ class AccelSimCLR(AccelMixin, SimCLR):
             z = torch.cat(
                 GatherLayer.apply(views.features[stage])
             )  # (2N, D), all ranks
-            similarity = torch.matmul(z, z.permute(1, 0))
-            rows = torch.arange(len(z), device=z.device)
-            pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
-            neg = similarity.gather(1, other_images(rows, len(z)))
-            weight = self.loss_weights[stage - 1]
-            losses[f'loss_exit{stage}'] = weight * self.head(pos, neg)
+            with full_precision(z.device):
+                (z,) = widened(z)
+                similarity = torch.matmul(z, z.permute(1, 0))
+                rows = torch.arange(len(z), device=z.device)
+                pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
+                neg = similarity.gather(1, other_images(rows, len(z)))
+                loss = self.head(pos, neg)
+            losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 chance = math.log(len(z) - 1)
                 losses.update(
@@ -149,9 +151,11 @@ class AccelSimCLR(AccelMixin, SimCLR):
             columns = others.unsqueeze(1).expand(-1, q.size(1), -1)
             return torch.matmul(q, negatives.t()).gather(2, columns)
 
-        pos = torch.einsum('npd,nqd->npq', first, second)
-        forth = self.head.score(pos, against_others(first))
-        back = self.head.score(pos.transpose(1, 2), against_others(second))
+        with full_precision(maps.device):
+            first, second, negatives = widened(first, second, negatives)
+            pos = torch.einsum('npd,nqd->npq', first, second)
+            forth = self.head.score(pos, against_others(first))
+            back = self.head.score(pos.transpose(1, 2), against_others(second))
         return forth + back.transpose(1, 2)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..necks import IntermediateNeck
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views
+from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
 @MODELS.register_module()
@@ -99,7 +99,9 @@ class AccelSwAV(AccelMixin, SwAV):
         def crop(stage: int, going_on: list[Branch]) -> None:
             whole = branches[0].x.mean(dim=(2, 3)).unsqueeze(1)  # (V * N, 1, C)
             loss = self.head.losses[stage - 1]
-            codes = loss.codes(self.project_windows(self.neck, whole, stage)[:, 0])
+            z = self.project_windows(self.neck, whole, stage)[:, 0]
+            with full_precision(z.device):
+                codes = loss.codes(*widened(z))
             for branch, group in zip(branches, groups):
                 score = partial(self.score_windows, stage, group, codes)
                 branch.x = self.crop_layer.each(branch.x, score, generator)[0]
@@ -109,8 +111,10 @@ class AccelSwAV(AccelMixin, SwAV):
         losses: dict[str, Tensor] = {}
         for stage in branches[0].heads:
             z = self.neck([(branch.features[stage],) for branch in branches], stage)[0]
-            weight = self.loss_weights[stage - 1]
-            losses[f'loss_exit{stage}'] = weight * self.head(z, stage)
+            with full_precision(z.device):
+                (z,) = widened(z)
+                loss = self.head(z, stage)
+            losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 losses.update(self._measure(z, len(inputs[0]), stage))
         return losses
@@ -131,8 +135,9 @@ class AccelSwAV(AccelMixin, SwAV):
         """
         z = self.project_windows(self.neck, pooled, stage)
         loss = self.head.losses[stage - 1]
-        views = z.chunk(len(group))
-        return torch.cat([loss.score(z, v, codes) for v, z in zip(group, views)])
+        with full_precision(z.device):
+            views = widened(*z.chunk(len(group)))
+            return torch.cat([loss.score(z, v, codes) for v, z in zip(group, views)])
 
     def _measure(self, z: Tensor, count: int, stage: int) -> dict[str, Tensor]:
         """Similarity of two views of an image, and of views of different images."""

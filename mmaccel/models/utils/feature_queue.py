@@ -34,13 +34,22 @@ class FeatureQueue(nn.Module):
     def __len__(self) -> int:
         return self.features.size(1)
 
-    @torch.no_grad()
-    def enqueue(self, vectors: Tensor) -> None:
+    def enqueue(self, vectors: Tensor, reader: Tensor | None = None) -> None:
         """Replace the oldest vectors.
 
         Args:
             vectors (Tensor): (B, D), B <= K, the same on every rank.
+            reader (Tensor, optional): Vectors that were multiplied with the queue. If
+                they await a gradient, the queue changes when that has come: the
+                backward pass reads it too, and need not be given a copy.
         """
+        if reader is not None and reader.requires_grad:
+            reader.register_hook(lambda _: self._replace(vectors))
+        else:
+            self._replace(vectors)
+
+    @torch.no_grad()
+    def _replace(self, vectors: Tensor) -> None:
         slots = self.pointer + torch.arange(len(vectors), device=self.pointer.device)
         slots %= len(self)
         self.features.index_copy_(1, slots, vectors.t().to(self.features.dtype))
