@@ -60,4 +60,3 @@ def test_codes_are_full_precision(windows):
         run(model, views())
     assert len(given) == (6 if windows else 2)
     assert all(map(is_full, given))
-
