@@ -5,6 +5,7 @@ baseline = 'configs/small/mocov2_r18_fashion-mnist.py'
 
 model = dict(
     type='AccelMoCo',
+    channels_last=True,
     neck=dict(type='IntermediateNeck', in_channels=(64, 128, 256, 512)),
     head=dict(type='AccelContrastiveHead'),
     crop_layer=dict(
