@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Collection, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -15,7 +15,13 @@ from mmaccel.evaluation.representation import effective_rank, feature_std
 
 from ..necks import IntermediateNeck
 from ..utils.norms import running_statistics
-from ..utils.stages import Branch, count_blocks, split_stages, stage_channels
+from ..utils.stages import (
+    Branch,
+    Stage,
+    count_blocks,
+    split_stages,
+    stage_channels,
+)
 
 
 class AccelMixin:
@@ -50,6 +56,7 @@ class AccelMixin:
         supervision: str,
         loss_weights: Sequence[float] | None,
         channels_last: bool,
+        compile_stages: bool | str,
     ) -> None:
         """Build and check the accelerated parts, once upstream's are built."""
         name = type(self).__name__
@@ -78,6 +85,8 @@ class AccelMixin:
         self.plan = None
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.layout)
+        self.compile_stages = compile_stages
+        self._compiled: dict[str, list[Stage]] = {}
         self.supervision = supervision
         self.loss_weights = tuple(weights)
         self.crop_layer = None if crop_layer is None else MODELS.build(crop_layer)
@@ -136,13 +145,38 @@ class AccelMixin:
             project (Callable): As of :class:`Branch`.
         """
         return Branch(
-            stages=split_stages(self.backbone, plan.blocks),
+            stages=self.stages('query', self.backbone, plan.blocks),
             start=lambda: start().contiguous(memory_format=self.layout),
             project=project,
             stop=plan.exit_stage,
             heads=self.supervised(plan),
             grad_from=plan.first_stage,
         )
+
+    def stages(
+        self, name: str, backbone: nn.Module, blocks: Collection[int] | None = None
+    ) -> list[Stage]:
+        """Cut a backbone into stages, each compiled where that is asked for.
+
+        One graph a stage serves every exit; a graph an exit would compile the early
+        stages again for each. Schemes that give single blocks a gradient run as they
+        are, and so does evaluation.
+
+        Args:
+            name (str): Of the branch, under which compiled stages are kept.
+            backbone (nn.Module): As of :func:`split_stages`.
+            blocks (Collection[int], optional): As of :func:`split_stages`.
+        """
+        if not self.compile_stages or not self.training or blocks is not None:
+            return split_stages(backbone, blocks)
+        if name not in self._compiled:
+            backend = self.compile_stages
+            options = {} if backend is True else {'backend': backend}
+            self._compiled[name] = [
+                torch.compile(stage, dynamic=False, **options)
+                for stage in split_stages(backbone)
+            ]
+        return self._compiled[name]
 
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) to unit length, as the upstream algorithm does."""

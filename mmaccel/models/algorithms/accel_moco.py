@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..utils.batch_shuffle import BatchShuffle
 from ..utils.feature_queue import FeatureQueue, check_queue_len
 from ..utils.fused_ema import FusedEMA
-from ..utils.stages import Branch, run_stages, split_stages
+from ..utils.stages import Branch, run_stages
 from .accel_base import AccelMixin, check_views, full_precision, widened
 
 
@@ -46,6 +46,9 @@ class AccelMoCo(AccelMixin, MoCo):
         loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
         channels_last (bool): Memory layout of weights and maps; the same result up to
             rounding, in less time. Defaults to False, as upstream.
+        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
+            default backend or the one named; the same result up to rounding. The first
+            steps take minutes. Defaults to False.
         key_forward (str): ``'full'`` runs the keys to the last stage and refreshes
             every queue; ``'truncated'`` stops them at the exit and refreshes the
             queues that the loss used. Defaults to ``'full'``.
@@ -67,6 +70,7 @@ class AccelMoCo(AccelMixin, MoCo):
         supervision: str = 'exit',
         loss_weights: Sequence[float] | None = None,
         channels_last: bool = False,
+        compile_stages: bool | str = False,
         key_forward: str = 'full',
         pretrained: str | None = None,
         data_preprocessor: dict | None = None,
@@ -84,7 +88,9 @@ class AccelMoCo(AccelMixin, MoCo):
             init_cfg=init_cfg,
         )
         self.encoder_k = FusedEMA(nn.Sequential(self.backbone, self.neck), 1 - momentum)
-        self._init_accel(crop_layer, supervision, loss_weights, channels_last)
+        self._init_accel(
+            crop_layer, supervision, loss_weights, channels_last, compile_stages
+        )
         if key_forward not in ('full', 'truncated'):
             raise ValueError(
                 f"key_forward={key_forward!r} is unknown; use 'full' or 'truncated'"
@@ -138,7 +144,7 @@ class AccelMoCo(AccelMixin, MoCo):
             plan, lambda: inputs[0], partial(self.project, self.neck)
         )
         key = Branch(
-            stages=split_stages(key_backbone),
+            stages=self.stages('key', key_backbone),
             start=key_images,
             project=project_keys,
             stop=self.num_exits if full_keys else plan.exit_stage,

@@ -40,6 +40,9 @@ class AccelSimCLR(AccelMixin, SimCLR):
         loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
         channels_last (bool): Memory layout of weights and maps; the same result up to
             rounding, in less time. Defaults to False, as upstream.
+        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
+            default backend or the one named; the same result up to rounding. The first
+            steps take minutes. Defaults to False.
         **kwargs: As upstream.
 
     Raises:
@@ -58,10 +61,13 @@ class AccelSimCLR(AccelMixin, SimCLR):
         supervision: str = 'exit',
         loss_weights: Sequence[float] | None = None,
         channels_last: bool = False,
+        compile_stages: bool | str = False,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._init_accel(crop_layer, supervision, loss_weights, channels_last)
+        self._init_accel(
+            crop_layer, supervision, loss_weights, channels_last, compile_stages
+        )
 
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) by upstream's formula."""

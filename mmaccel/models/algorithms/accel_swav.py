@@ -39,6 +39,9 @@ class AccelSwAV(AccelMixin, SwAV):
         loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
         channels_last (bool): Memory layout of weights and maps; the same result up to
             rounding, in less time. Defaults to False, as upstream.
+        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
+            default backend or the one named; the same result up to rounding. The first
+            steps take minutes. Defaults to False.
         **kwargs: As upstream.
 
     Raises:
@@ -52,10 +55,13 @@ class AccelSwAV(AccelMixin, SwAV):
         supervision: str = 'exit',
         loss_weights: Sequence[float] | None = None,
         channels_last: bool = False,
+        compile_stages: bool | str = False,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._init_accel(crop_layer, supervision, loss_weights, channels_last)
+        self._init_accel(
+            crop_layer, supervision, loss_weights, channels_last, compile_stages
+        )
         if self.crop_layer is not None and not hasattr(self.crop_layer, 'each'):
             raise ValueError(
                 f"AccelSwAV cannot use {type(self.crop_layer).__name__}: an image's "
