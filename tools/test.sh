@@ -22,4 +22,6 @@ cd "$ROOT"
 
 # Tests start several processes at once; more threads than cores slow all of them.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$MMACCEL_PYTHON" -m pytest --timeout=600 "$@"
+# A file stays in one process: its fixtures train networks.
+exec "$MMACCEL_PYTHON" -m pytest --timeout=600 \
+  --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"

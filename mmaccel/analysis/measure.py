@@ -40,7 +40,8 @@ def cost_of_step(runner: StepRunner, plan: StepPlan | None = None) -> dict:
 
     Returns:
         dict: ``forward`` and ``backward`` in MACs an image, ``activation_mb``: MiB
-        an image that the forward pass keeps for the backward pass.
+        an image that the forward pass keeps for the backward pass,
+            ``gradient_mb``: MiB of gradients, which is what ranks reduce.
 
     Raises:
         RuntimeError: If this torch has no FLOP counter (before 2.1).
@@ -60,12 +61,16 @@ def cost_of_step(runner: StepRunner, plan: StepPlan | None = None) -> dict:
         loss = runner.forward()
     with backward:
         loss.backward()
+    gradients = [p.grad for p in runner.model.parameters() if p.grad is not None]
     runner.optim_wrapper.zero_grad()
     images = runner.batch_size
     return dict(
         forward=forward.get_total_flops() // 2 // images,
         backward=backward.get_total_flops() // 2 // images,
         activation_mb=round(kept.bytes / images / 2**20, 3),
+        gradient_mb=round(
+            sum(g.numel() * g.element_size() for g in gradients) / 2**20, 3
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from typing import Iterable, Mapping
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit, update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from mmaccel.errors import ConfigError
@@ -84,9 +86,10 @@ def backbone_weights(
             :func:`read_weights`.
     """
     weights = read_weights(path)
+    prefix = prefix if prefix.endswith('.') or not prefix else f'{prefix}.'
     found = {n[len(prefix) :]: x for n, x in weights.items() if n.startswith(prefix)}
-    if 'conv1.weight' not in found and not any('layer1.' in n[:7] for n in found):
-        others = [other for other in _prefixes(weights) if other != prefix]
+    others = _prefixes(weights)
+    if not found or (others and prefix not in others):
         remedy = (
             'give ' + ' or '.join(f"--prefix '{other}'" for other in others)
             if others
@@ -199,9 +202,32 @@ def check_pretrained(model: nn.Module) -> None:
         own: dict[str, Tensor] = {}
         for _, module in modules:
             own.update(module.state_dict())
-        prefix = prefix if prefix.endswith('.') or not prefix else f'{prefix}.'
         given = backbone_weights(path, prefix)
         _check_fit(own, given, path, prefix, ' and '.join(n for n, _ in modules))
+        for _, module in modules:
+            module._pretrained_fits = True  # type: ignore[assignment]
+
+
+@WEIGHT_INITIALIZERS.register_module('Pretrained', force=True)
+class CheckedPretrained(PretrainedInit):
+    """MMEngine's, but silent about parts that belong to other modules.
+
+    MMEngine lists every name of a checkpoint that a module lacks, although a detector's
+    backbone and head share one. Where :func:`check_pretrained` has looked, the weights
+    are loaded without that; elsewhere this is MMEngine's.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load a module's weights."""
+        if not getattr(module, '_pretrained_fits', False):
+            super().__call__(module)
+            return
+        given = backbone_weights(self.checkpoint, self.prefix or '')
+        own = module.state_dict()
+        weights = {name: x for name, x in given.items() if name in own}
+        module.load_state_dict(weights, strict=False)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
 
 
 def check_whole(model: nn.Module, path: str) -> None:

@@ -68,8 +68,7 @@ def write_record(
         seed=seed,
         frozen=bool(frozen),
         dataset=dataset,
-        # what mmseg logs as 64.28 is 64.27999877929688 in fp32
-        metrics={name: round(float(value), 4) for name, value in metrics.items()},
+        metrics={name: float(value) for name, value in metrics.items()},
         protocol=protocol,
         config=str(config),
         device=device_name(),

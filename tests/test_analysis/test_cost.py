@@ -165,3 +165,17 @@ def test_upstreams_own_optimizer_is_found():
     cfg.default_scope = 'mmselfsup'
     cfg.optim_wrapper.optimizer = dict(type='LARS', lr=0.1)
     assert type(StepRunner(cfg, 4).optim_wrapper.optimizer).__name__ == 'LARS'
+
+
+@pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
+def test_gradients_are_those_of_the_parameters_up_to_the_exit(exit_stage):
+    runner = StepRunner(config(crop_layer=CROP), batch_size=4)
+    trained = (
+        *('backbone.conv1', 'backbone.bn1', f'neck.projectors.{exit_stage - 1}.'),
+        *(f'backbone.layer{i}' for i in range(1, exit_stage + 1)),
+    )
+    expected = sum(
+        p.numel() for n, p in runner.model.named_parameters() if n.startswith(trained)
+    )
+    cost = cost_of_step(runner, StepPlan(exit_stage=exit_stage))
+    assert cost['gradient_mb'] == pytest.approx(4 * expected / 2**20, abs=1e-3)

@@ -147,9 +147,8 @@ def test_it_learns(name, run):
     assert len(done.losses) == ITERATIONS
     assert sum(done.losses[-5:]) < 0.6 * sum(done.losses[:5])
     assert set(done.metrics) >= FIGURES
-    assert done.record['metrics'] == {
-        name: done.metrics[f'voc07_11point/{name}'] for name in ('AP', 'AP50', 'AP75')
-    }
+    for figure, value in done.record['metrics'].items():
+        assert value == pytest.approx(done.metrics[f'voc07_11point/{figure}'], abs=1e-3)
     assert done.record['frozen'] is (name == FROZEN)
     assert (done.record['dataset'], done.record['n']) == ('VOC07', 24)
     assert '11-point' in done.record['protocol']
@@ -159,9 +158,10 @@ def test_it_learns(name, run):
 
 def test_shuffled_weights_are_worse(run):
     """AP50 is 26 to 31 instead of 79 to 87 over three seeds."""
-    figures = {x: run(FROZEN, shuffled=x).record['metrics'] for x in (False, True)}
+    good = run(FROZEN).record['metrics']['AP50']
+    shuffled = run(FROZEN, shuffled=True).record['metrics']['AP50']
 
-    assert figures[True]['AP50'] < figures[False]['AP50'] - 20
+    assert shuffled < good - 20
 
 
 @pytest.mark.parametrize('name', [FROZEN, UNFROZEN])

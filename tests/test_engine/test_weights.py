@@ -224,3 +224,31 @@ def test_prefix_without_a_backbone_is_refused(checkpoint, tmp_path):
     torch.save(dict(state_dict=nn.Linear(2, 2).state_dict()), tmp_path / 'x.pth')
     with pytest.raises(ConfigError, match='give the checkpoint of a ResNet'):
         backbone_weights(tmp_path / 'x.pth')
+
+
+def test_networks_without_layers_are_checked_by_name_too(tmp_path):
+    class Encoder(BaseModule):
+        def __init__(self, width, path):
+            super().__init__(dict(type='Pretrained', checkpoint=path, prefix='net'))
+            self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+
+    source = Encoder(4, None)
+    path = save(tmp_path / 'x.pth', source, prefix='net.')
+    model = Encoder(4, path)
+    check_pretrained(model)
+    model.init_weights()
+    assert torch.equal(model.blocks[2].weight, source.blocks[2].weight)
+    with pytest.raises(ConfigError, match='of another shape: blocks.0.weight'):
+        check_pretrained(Encoder(5, path))
+
+
+def test_weights_that_fit_are_told_in_one_line(checkpoint, monkeypatch):
+    _, path = checkpoint
+    lines = []
+    for module in ('mmaccel.engine.weights', 'mmengine.runner.checkpoint'):
+        monkeypatch.setattr(f'{module}.print_log', lambda text, **_: lines.append(text))
+    model = Detector(path)
+    check_pretrained(model)
+    model.init_weights()
+    (line,) = lines
+    assert '100 of 104 names matched' in line and 'backbone and shared_head' in line

@@ -80,6 +80,7 @@ def report_cost(args: argparse.Namespace) -> None:
     costs = measure(args.config, args, args.cfg_options)
     baseline = args.baseline or load_config(args.config).get('baseline')
     expected = sum(cost['probability'] * total(cost) for cost in costs.values())
+    reduced = sum(cost['probability'] * cost['gradient_mb'] for cost in costs.values())
     report = dict(
         device='cpu',
         torch=torch.__version__,
@@ -93,31 +94,41 @@ def report_cost(args: argparse.Namespace) -> None:
             for name, cost in costs.items()
         },
         activation_mb={name: cost['activation_mb'] for name, cost in costs.items()},
+        gradient_mb={name: cost['gradient_mb'] for name, cost in costs.items()},
+        expected_gradient_mb=round(reduced, 3),
         expected_macs=round(expected),
         baseline=baseline,
         baseline_macs=None,
         ratio=None,
+        baseline_gradient_mb=None,
+        gradient_ratio=None,
     )
     if baseline:
         (cost,) = measure(baseline, args).values()
         costs['baseline'] = cost
-        report.update(baseline_macs=total(cost), ratio=round(expected / total(cost), 4))
+        report.update(
+            baseline_macs=total(cost),
+            ratio=round(expected / total(cost), 4),
+            baseline_gradient_mb=cost['gradient_mb'],
+            gradient_ratio=round(reduced / cost['gradient_mb'], 4),
+        )
 
     print(
         f'{"":10}{"prob":>6}{"forward":>10}{"backward":>10}{"total":>10}{"memory":>10}'
+        f'{"gradients":>11}'
     )
-    print(f'{"":16}' + f'{"GMACs":>10}' * 3 + f'{"MiB":>10}' + '   an image')
+    print(f'{"an image":16}' + f'{"GMACs":>10}' * 3 + f'{"MiB":>10}{"MiB":>11} in all')
     for name, cost in costs.items():
         print(
             f'{"exit " + name if name.isdigit() else name:10}'
             f'{cost["probability"]:6.2f}{cost["forward"] / 1e9:10.3f}'
             f'{cost["backward"] / 1e9:10.3f}{total(cost) / 1e9:10.3f}'
-            f'{cost["activation_mb"]:10.1f}'
+            f'{cost["activation_mb"]:10.1f}{cost["gradient_mb"]:11.1f}'
         )
-    line = f'expected   {expected / 1e9:35.3f}'
-    print(
-        line + (f'   ratio to the baseline {report["ratio"]:.3f}' if baseline else '')
-    )
+    print(f'{"expected":36}{expected / 1e9:10.3f}{"":10}{reduced:11.1f}')
+    if baseline:
+        ratios = report['ratio'], report['gradient_ratio']
+        print(f'{"ratio to the baseline":36}{ratios[0]:10.3f}{"":10}{ratios[1]:11.3f}')
     if args.json:
         with open(args.json, 'w') as file:
             json.dump(report, file, indent=2)

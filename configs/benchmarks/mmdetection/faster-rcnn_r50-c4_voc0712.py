@@ -66,7 +66,7 @@ custom_hooks = [
         type='ResultHook',
         task='detection',
         dataset='VOC07+12',
-        protocol='11-point; {train_cfg.max_iters} iterations of 16 images',
+        protocol='11-point; {train_cfg.max_iters} iterations',
         metrics={f'voc07_11point/{name}': name for name in ('AP', 'AP50', 'AP75')},
         frozen=False,
     )
