@@ -15,12 +15,6 @@ from mmaccel.engine.plan import StepPlan
 
 from .step import StepRunner
 
-# read or rename memory without moving it
-_FREE = (
-    *('view', 'as_strided', 'detach', 'alias', 'expand', 't.', 'transpose', 'permute'),
-    *('unsqueeze', 'squeeze', 'slice', 'select', 'split', 'unbind', 'empty'),
-)
-
 
 class Ceilings(NamedTuple):
     """What a device reaches at best: ``flops`` and ``bytes`` a second, measured."""
@@ -94,7 +88,7 @@ class _Counter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if func._schema.name.partition('::')[2].startswith(_FREE):
+        if _moves_nothing(func._schema):
             return out
         count = flop_registry.get(func._overloadpacket)
         flops = count(*args, **kwargs, out_val=out) if count else 0
@@ -103,6 +97,13 @@ class _Counter(TorchDispatchMode):
         self.bytes += moved
         self.seconds += max(flops / self._ceilings.flops, moved / self._ceilings.bytes)
         return out
+
+
+def _moves_nothing(schema: Any) -> bool:
+    """Whether an operation gives a view of its argument, or memory as it is."""
+    aliases = [argument.alias_info for argument in schema.arguments]
+    view = any(alias is not None and not alias.is_write for alias in aliases)
+    return view or schema.name.partition('::')[2].startswith(('empty', 'new_empty'))
 
 
 def _size(x: object) -> int:
