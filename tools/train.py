@@ -78,7 +78,12 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         'ResNet (default: %(default)s)',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision; needs a GPU'
+        '--amp',
+        nargs='?',
+        const='fp16',
+        choices=['fp16', 'bf16'],
+        help='mixed precision: fp16 with loss scaling, which needs a GPU, or bf16 '
+        '(default: fp16)',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -122,7 +127,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.pretrained:
         set_pretrained(cfg, args.pretrained, args.prefix)
     if args.amp:
-        use_amp(cfg)
+        use_amp(cfg, args.amp)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise ConfigError(
@@ -134,13 +139,18 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def use_amp(cfg: Config) -> None:
+def use_amp(cfg: Config, precision: str) -> None:
     """Switch the optimizer wrapper to mixed precision."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ConfigError(f'--amp does not work with optim_wrapper.type={kind}')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if precision == 'bf16':
+        cfg.optim_wrapper.type = 'mmselfsup.AutocastOptimWrapper'
+        for key in ('loss_scale', 'dtype'):
+            cfg.optim_wrapper.pop(key, None)
+    else:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:

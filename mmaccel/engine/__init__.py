@@ -1,5 +1,6 @@
 """What runs a training: loop, hooks, log processor, and the checks before it."""
 
+from .autocast_wrapper import AutocastOptimWrapper
 from .distributed import CPUDistributedDataParallel
 from .fused_lars import FusedLARS
 from .hooks import (
@@ -30,4 +31,5 @@ __all__ = [
     'CPUDistributedDataParallel',
     'StagewiseDataParallel',
     'FusedLARS',
+    'AutocastOptimWrapper',
 ]

@@ -148,7 +148,8 @@ def check_amp(cfg: Config) -> None:
     kind = str(cfg.optim_wrapper.get('type', ''))
     if kind.rpartition('.')[2] == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise ConfigError(
-            'mixed precision needs a GPU and this machine has none; leave --amp out'
+            'mixed precision in fp16 needs a GPU and this machine has none; use '
+            '--amp bf16, or leave --amp out'
         )
 
 

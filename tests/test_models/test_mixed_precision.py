@@ -1,14 +1,17 @@
 """Under bfloat16, networks compute in 16 bits; similarities, losses and codes in 32."""
 
+import copy
 from unittest import mock
 
 import pytest
 import torch
+from mmengine.registry import OPTIM_WRAPPERS
 from mmselfsup.models.losses import swav_loss
 
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.losses import accel_swav_loss
 from tests.builders import CROP, build, moco_config, views
+from tests.steps import sgd
 from tests.test_models.test_accel_simclr import simclr_config
 from tests.test_models.test_accel_swav import swav_config
 
@@ -60,3 +63,20 @@ def test_codes_are_full_precision(windows):
         run(model, views())
     assert len(given) == (6 if windows else 2)
     assert all(map(is_full, given))
+
+
+def test_wrapper_runs_the_forward_pass_alone_in_bfloat16():
+    model = build(moco_config(crop_layer=CROP))
+    model.plan = StepPlan(exit_stage=4)
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(type='mmselfsup.AutocastOptimWrapper', optimizer=sgd(model))
+    )
+    before = copy.deepcopy(model.state_dict())
+    seen = []
+    model.backbone.layer4.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    model.train_step(dict(inputs=views(), data_samples=[]), wrapper)
+    assert seen[0].dtype == torch.bfloat16
+    assert not torch.is_autocast_enabled('cpu')
+    changed = model.state_dict()['backbone.layer1.0.conv1.weight']
+    assert changed.dtype == torch.float32
+    assert not torch.equal(changed, before['backbone.layer1.0.conv1.weight'])

@@ -205,3 +205,18 @@ def test_help_has_examples(name, capsys):
         load_tool(name).parse_args(['--help'])
     assert caught.value.code == 0
     assert 'examples:' in capsys.readouterr().out
+
+
+def test_bfloat16_trains_and_resumes(tmp_path):
+    write_images(tmp_path / 'images', 8)
+    config = write_config(tmp_path / 'mine.py', tmp_path / 'images', accel=True)
+    out, log = tmp_path / 'out', tmp_path / 'log'
+    argv = [config, '--work-dir', str(out), '--seed', '4', '--amp', 'bf16']
+    argv += ['--cfg-options', 'train_dataloader.num_workers=0']
+    for ranks, more in ((1, []), (2, ['train_cfg.max_epochs=3', '--resume'])):
+        code = run_tool('train', *argv, *more, log=log, ranks=ranks)
+        assert code == 0, log.read_text()
+    saved = torch.load(out / 'epoch_3.pth', weights_only=True)['state_dict']
+    assert all(x.dtype != torch.bfloat16 for x in saved.values())
+    written = Config.fromfile(str(out / 'mine.py')).optim_wrapper.type
+    assert written == 'mmselfsup.AutocastOptimWrapper'
