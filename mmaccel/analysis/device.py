@@ -29,6 +29,13 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def limit_memory(device: str, limit_mb: float) -> None:
+    """Let torch's allocator on a CUDA device run out at a number of MiB."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    share = min(limit_mb * 2**20 / total, 1.0)
+    torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
+
+
 class Marks:
     """Instants on a device's own time line, and how long lay between them.
 
