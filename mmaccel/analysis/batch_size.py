@@ -100,7 +100,9 @@ def step_peaks(
         return {
             name: _peak(runner, plan) for name, (_, plan) in runner.variants.items()
         }
-    except torch.cuda.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out(error):
+            raise
         return None
 
 
@@ -158,13 +160,16 @@ def _send_peaks(sender: Any, threads: int, cfg: dict, rest: tuple) -> None:
     torch.set_num_threads(threads)
     try:
         sender.send(step_peaks(Config(cfg), *rest))
-    except MemoryError:
-        sender.send(None)
     except Exception as error:
-        if "can't allocate memory" in str(error):  # DefaultCPUAllocator
-            sender.send(None)
-        else:
-            sender.send(error)
+        sender.send(error)
+
+
+def _ran_out(error: Exception) -> bool:
+    """Whether memory ran out; libraries under torch say so in their own ways."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    signs = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED')
+    return any(sign in str(error) for sign in signs)
 
 
 def _peak(runner: StepRunner, plan: Any) -> float:

@@ -9,6 +9,9 @@ from typing import Any, Callable
 
 import torch
 
+# torch's profiler writes its starts and stops to stderr
+os.environ.setdefault('KINETO_LOG_LEVEL', '99')
+
 
 def device_name(device: str | torch.device) -> str:
     """Name of the processor that figures belong to."""

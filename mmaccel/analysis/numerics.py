@@ -77,7 +77,8 @@ class Numerics(NamedTuple):
         wrapper = copy.deepcopy(cfg.optim_wrapper)
         if self.precision == 'fp16':
             scale = wrapper.get('loss_scale', 'dynamic')
-            wrapper.update(type='AmpOptimWrapper', loss_scale=scale, dtype='float16')
+            wrapper.update(type='AmpOptimWrapper', loss_scale=scale)
+            wrapper.pop('dtype', None)  # autocast's own choice on CUDA is fp16
         elif _is_amp(wrapper):
             wrapper.type = 'OptimWrapper'
             for key in ('loss_scale', 'dtype', 'use_fsdp'):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -97,9 +100,10 @@ class StepRunner:
         model = MODELS.build(self.numerics.model_config(cfg))
         self.model = revert_sync_batchnorm(model).to(self.device).train()
         self.variants = _variants(cfg, self.model)
-        self.optim_wrapper = build_optim_wrapper(
-            self.model, self.numerics.optimizer_config(cfg)
-        )
+        with _quietly():
+            self.optim_wrapper = build_optim_wrapper(
+                self.model, self.numerics.optimizer_config(cfg)
+            )
         self.numerics.apply(self.model, self.optim_wrapper, self.device)
 
         shapes = input_shapes(cfg) if size is None else _square_views(cfg, size)
@@ -138,16 +142,35 @@ class StepRunner:
 
     def resident_bytes(self) -> int:
         """Bytes held between steps: weights, buffers, optimizer state and images."""
-        tensors = [*self.model.parameters(), *self.model.buffers(), *self.images]
-        tensors += [p.grad for p in self.model.parameters() if p.grad is not None]
-        for state in self.optim_wrapper.optimizer.state.values():
-            tensors += [value for value in state.values() if torch.is_tensor(value)]
-        storages = [x.untyped_storage() for x in tensors if x.device == self._place]
-        return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+        return bytes_on_device(self.model, self.optim_wrapper.optimizer, self.images)
 
-    @property
-    def _place(self) -> torch.device:
-        return self.images[0].device  # with its number, 'cuda:0' for 'cuda'
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without MMEngine's lines on the settings of single parameters."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def bytes_on_device(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, images: list[torch.Tensor]
+) -> int:
+    """Bytes of weights, buffers, gradients, optimizer state and images.
+
+    Storages are counted once; what an optimizer keeps on the host beside images on
+    another device is not.
+    """
+    tensors = [*model.parameters(), *model.buffers(), *images]
+    tensors += [p.grad for p in model.parameters() if p.grad is not None]
+    for state in optimizer.state.values():
+        tensors += [value for value in state.values() if torch.is_tensor(value)]
+    there = [x.untyped_storage() for x in tensors if x.device == images[0].device]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in there}.values())
 
 
 def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
