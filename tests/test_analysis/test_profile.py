@@ -1,6 +1,7 @@
 """The parts of a step: slowed down one by one, and added up."""
 
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -17,8 +18,11 @@ from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers.windows import _CropWindows
 from tests.builders import CROP
 from tests.test_analysis.test_cost import config
+from tests.test_models.test_accel_simclr import simclr_config
+from tests.test_models.test_accel_swav import swav_config
 
 SLEEP = 0.15
+STAGES = ('stage 2', 'stage 3', 'stage 4')
 
 
 class SlowBackward(torch.autograd.Function):
@@ -174,3 +178,38 @@ def test_expectation_and_medians_by_hand():
 def test_operators_are_those_of_the_step(runner):
     table = operators(runner, [StepPlan(1), StepPlan(2)], rows=5)
     assert 'aten::convolution_backward' in table or 'mkldnn_convolution' in table
+
+
+@pytest.mark.parametrize('model', [simclr_config, partial(swav_config, [2])])
+def test_methods_with_one_network_have_windows_too(model):
+    cfg = config()
+    cfg.model = model(crop_layer=CROP)
+    (timed,) = profile_step(StepRunner(cfg, 4), StepPlan(3), steps=1, warmup=0)
+    for part in ('cutting windows, forward', 'cutting windows, backward'):
+        assert timed.pop(part) > 0
+    assert timed['scoring windows'] > 0
+    stages = [name for name in timed if 'stage' in name]
+    assert stages == [
+        'stem and stage 1, forward',
+        'stage 2, forward',
+        'stage 3, forward',
+        'stage 3, backward',
+        'stage 2, backward',
+        'stem and stage 1, backward',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('plan', 'backward'),
+    [
+        (StepPlan(4, first_stage=3), {'stage 3', 'stage 4'}),
+        (StepPlan(4, blocks=(0, 7)), {'stem and stage 1', *STAGES}),
+    ],
+)
+def test_other_update_schemes_are_seen_through_their_views(plan, backward):
+    (timed,) = profile_step(StepRunner(config(), 4), plan, steps=1, warmup=0)
+    forward = {'stem and stage 1', *STAGES}
+    assert {name for name in timed if name.startswith('query')} == {
+        *(f'query {stage}, forward' for stage in forward),
+        *(f'query {stage}, backward' for stage in backward),
+    }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmaccel.analysis import Numerics
 from tests.config_file import write_config
 from tests.test_analysis.test_cost import config
 
@@ -105,6 +106,14 @@ def test_refusals(tool, tmp_path, capsys, options, code, message):
         found = error.code
     assert found == code
     assert message in capsys.readouterr().err
+
+
+def test_compiled_stages_are_not_looked_into(tool, paths, monkeypatch, capsys):
+    compiled = Numerics('fp32', 'contiguous', True)
+    monkeypatch.setattr(Numerics, 'resolve', lambda self, cfg, device: compiled)
+    monkeypatch.setattr(Numerics, 'model_config', lambda self, cfg: cfg.model)
+    assert run(tool, paths, '--profile') == 1
+    assert '--cfg-options model.compile_stages=False' in capsys.readouterr().err
 
 
 def test_amp_is_short_for_bf16_here(tool):

@@ -138,6 +138,11 @@ def report_times(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     chosen = Numerics(args.precision, args.layout, args.compile)
     runner = StepRunner(cfg, **where, numerics=chosen)
+    if args.profile and runner.numerics.compile_stages:
+        raise ConfigError(
+            'the stages are compiled and cannot be looked into; profile with '
+            '--cfg-options model.compile_stages=False'
+        )
     baseline = args.baseline or cfg.get('baseline')
     if args.baseline_like and not baseline:
         raise ConfigError(
