@@ -1,0 +1,199 @@
+"""Finding the largest batch that a device's memory holds."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import re
+import resource
+import sys
+from bisect import bisect_left
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import torch
+from mmengine.config import Config
+
+from mmaccel.errors import ConfigError
+
+from .numerics import Numerics
+from .step import StepRunner
+
+STEP = 8  # of batch sizes; matrix units like such multiples
+_MIB = 2**20
+_KILLED = (-9, 137)  # by the system, when memory ran out
+
+Peaks = dict  # exit to MiB
+
+
+def largest_fitting(
+    fits: Callable[[int], bool], candidates: Sequence[int]
+) -> int | None:
+    """Find the largest candidate that fits, by doubling and then by bisection.
+
+    Args:
+        fits (Callable[[int], bool]): Whether a batch fits. What is smaller than one
+            that fits is taken to fit, too. A batch is tried once.
+        candidates (Sequence[int]): Batch sizes, ascending.
+
+    Returns:
+        int, optional: None if not even the smallest fits.
+    """
+    good, bad = -1, len(candidates)
+    probe = 0
+    while probe < bad:
+        if not fits(candidates[probe]):
+            bad = probe
+            break
+        good = probe
+        twice = bisect_left(candidates, 2 * candidates[probe])
+        probe = max(probe + 1, min(twice, len(candidates) - 1))
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if fits(candidates[middle]):
+            good = middle
+        else:
+            bad = middle
+    return None if good < 0 else candidates[good]
+
+
+def batch_candidates(queue_len: int | None, gpus: int, most: int) -> list[int]:
+    """Multiples of 8 that fill a queue evenly, where there is one.
+
+    Args:
+        queue_len (int, optional): Keys in MoCo's queue, which the batches of all GPUs
+            together have to divide.
+        gpus (int): Number of GPUs.
+        most (int): Largest batch to consider.
+
+    Raises:
+        ConfigError: If there is none, with a queue length that has some.
+    """
+    every = range(STEP, most + 1, STEP)
+    chosen = [n for n in every if queue_len is None or queue_len % (n * gpus) == 0]
+    if not chosen:
+        unit = STEP * gpus
+        works = max((queue_len or 0) // unit, 1) * unit
+        raise ConfigError(
+            f'no multiple of {STEP} images up to {most} a GPU on {gpus} GPU(s) divides '
+            f'model.queue_len={queue_len}; use --cfg-options model.queue_len={works}'
+        )
+    return chosen
+
+
+def step_peaks(
+    cfg: Config, batch_size: int, size: int | None, device: str, numerics: Numerics
+) -> Peaks | None:
+    """Peak memory of real steps of everything an update may do.
+
+    A first round fills the optimizer's state, so that the second meets all of it.
+
+    Returns:
+        dict, optional: MiB by exit; None if the device's memory ran out. CUDA: what
+        torch's allocator reserved. CPU: what the whole process had resident.
+    """
+    try:
+        runner = StepRunner(cfg, batch_size, size, device, numerics)
+        for _, plan in runner.variants.values():
+            runner.step(plan)
+        return {
+            name: _peak(runner, plan) for name, (_, plan) in runner.variants.items()
+        }
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out(error):
+            raise
+        return None
+
+
+def peaks_on_cuda(
+    cfg: Config, batch_size: int, size: int | None, device: str, numerics: Numerics
+) -> Peaks | None:
+    """Try a batch in this process and leave the device's memory as it was."""
+    peaks = step_peaks(cfg, batch_size, size, device, numerics)
+    gc.collect()  # frames of an error hold each other
+    torch.cuda.empty_cache()
+    return peaks
+
+
+def peaks_in_child(
+    cfg: Config, batch_size: int, size: int | None, device: str, numerics: Numerics
+) -> Peaks | None:
+    """Try a batch in a process of its own, whose memory it alone explains.
+
+    The system may kill the child where memory runs out, and the search goes on.
+
+    Raises:
+        RuntimeError: If the child fails in any other way.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([__name__])  # imports once, not a try
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(
+        target=_send_peaks,
+        args=(
+            sender,
+            torch.get_num_threads(),
+            cfg.to_dict(),
+            (batch_size, size, device, numerics),
+        ),
+    )
+    child.start()
+    sender.close()
+    with suppress(EOFError):  # it died without a word
+        result = receiver.recv()
+        child.join()
+        if isinstance(result, Exception):
+            raise result
+        return result
+    child.join()
+    if child.exitcode in _KILLED:
+        return None
+    raise RuntimeError(
+        f'a step with {batch_size} images ended with exit code {child.exitcode}'
+    )
+
+
+def _send_peaks(sender: Any, threads: int, cfg: dict, rest: tuple) -> None:
+    import mmaccel  # noqa: F401, registers what the config names
+
+    torch.set_num_threads(threads)
+    try:
+        sender.send(step_peaks(Config(cfg), *rest))
+    except Exception as error:
+        sender.send(error)
+
+
+def _ran_out(error: Exception) -> bool:
+    """Whether memory ran out; libraries under torch say so in their own ways."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    signs = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED')
+    return any(sign in str(error) for sign in signs)
+
+
+def _peak(runner: StepRunner, plan: Any) -> float:
+    if runner.device.type == 'cuda':
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(runner.device)
+        runner.step(plan)
+        return round(torch.cuda.max_memory_reserved(runner.device) / _MIB, 1)
+    _forget_peak()
+    runner.step(plan)
+    return round(_resident_peak(), 1)
+
+
+def _forget_peak() -> None:
+    """Start a new peak, where the system can (Linux); else it never falls."""
+    with suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5')
+
+
+def _resident_peak() -> float:
+    """Peak resident MiB of this process since :func:`_forget_peak`."""
+    with suppress(OSError):
+        found = re.search(r'VmHWM:\s*(\d+) kB', Path('/proc/self/status').read_text())
+        if found:
+            return int(found[1]) / 1024
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MIB

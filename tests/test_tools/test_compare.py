@@ -1,0 +1,144 @@
+"""benchmarks/compare.py."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmaccel.analysis import Numerics
+from mmaccel.analysis.lightly_step import LightlyRunner, lightly_version
+from mmaccel.errors import ConfigError
+from tests.test_analysis.test_cost import config
+
+TOOL = Path(__file__).parents[2] / 'benchmarks' / 'compare.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('compare', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_row_stands_beside_its_baseline(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, 'lightly_version', lambda: None)
+    load_config = tool.load_config
+
+    def thin(*args):  # short queues: the rest of the sizes is set by options
+        cfg = load_config(*args)
+        if 'queue_len' in cfg.model:
+            cfg.model.queue_len = 64
+        cfg.model.backbone.update(base_channels=8, stem_channels=8)
+        cfg.model.neck.hid_channels = 16
+        return cfg
+
+    monkeypatch.setattr(tool, 'load_config', thin)
+    monkeypatch.setattr(tool, 'CHANNELS', {18: (8, 16, 32, 64)})
+    out = tmp_path / 'new' / 'cpu.json'
+    argv = '--device cpu --depth 18 --size 48 --batch-size 4 --rounds 2 --warmup 0'
+    assert tool.main([*argv.split(), '--json', str(out)]) == 0
+    report = json.loads(out.read_text())
+    for key in ('device', 'torch', 'mmselfsup', 'mmaccel', 'python', 'config'):
+        assert report[key]
+    assert report['lightly'] is None
+    rows = {(row['method'], row['name']): row for row in report['rows']}
+    common = {'upstream as shipped', 'upstream, alike', 'lightly', 'ours'}
+    common |= {'ours, cumulative'}
+    assert {name for method, name in rows if method == 'simclr'} == common
+    assert {name for method, name in rows if method == 'mocov2'} == {
+        *common,
+        'ours, truncated keys',
+    }
+    for (_, name), row in rows.items():
+        if name == 'lightly':
+            assert row['step_ms'] is None and 'pip install lightly' in row['note']
+            continue
+        shipped = name == 'upstream as shipped'
+        assert row['layout'] == ('contiguous' if shipped else 'channels_last')
+        assert row['precision'] == 'fp32' and row['n'] == 2
+        for key in ('step_ms', 'ratio', 'ratio_alike'):
+            assert 0 < row[key]['min'] <= row[key]['median'] <= row[key]['max']
+        assert row['peak_memory_mb'] > 0
+        exits = {'1', '2', '3', '4'} if name.startswith('ours') else {'step'}
+        assert set(row['exit_ms']) == exits
+        assert sum(row['exit_probs'].values()) == pytest.approx(1)
+        # the expectation lies among the exits
+        assert min(s['min'] for s in row['exit_ms'].values()) <= row['step_ms']['min']
+        assert row['step_ms']['max'] <= max(s['max'] for s in row['exit_ms'].values())
+        if shipped:
+            assert set(row['ratio'].values()) == {1}
+    printed = capsys.readouterr().out
+    assert printed.count('| mocov2 |') == 6 and printed.count('| simclr |') == 5
+
+
+def test_all_steps_see_the_same_images_and_settings(tool, monkeypatch):
+    seen = {}
+
+    def note(variants, rounds, warmup):
+        seen.update({v.name: v.runner for v in variants})
+        return {v.name: [1.0] * rounds for v in variants}
+
+    monkeypatch.setattr(tool, 'time_steps', note)
+    monkeypatch.setattr(tool, 'peak_memory_mb', lambda runner, plan: None)
+    monkeypatch.setattr(tool, 'lightly_version', lambda: None)
+    argv = '--device cpu --depth 18 --size 32 --batch-size 4 --methods mocov2'
+    args = tool.parse_args([*argv.split(), '--precision', 'bf16', '--json', 'x'])
+    rows = tool.compare_method('mocov2', args)
+    assert {id(runner.images[0]) for runner in seen.values()} == {
+        id(seen['upstream as shipped/step'].images[0])
+    }
+    for name, runner in seen.items():
+        precision = 'fp32' if 'shipped' in name else 'bf16'
+        assert runner.numerics.precision == precision
+    model = seen['ours, truncated keys/1'].model
+    assert model.key_forward == 'truncated'
+    assert seen['ours/1'].model.key_forward == 'full'
+    assert seen['ours, cumulative/4'].model.supervision == 'cumulative'
+    assert {row['peak_memory_mb'] for row in rows if row['step_ms']} == {None}
+
+
+def test_the_file_is_named_after_the_device(tool):
+    args = tool.parse_args(['--device', 'cpu'])
+    assert Path(args.json).parts[-3:] == ('benchmarks', 'results', 'cpu.json')
+    assert args.precision == 'fp32'
+
+
+def peer_config(method):
+    cfg = config(accel=False)
+    cfg.model.backbone.depth = 18
+    cfg.model.neck.in_channels = 512
+    cfg.model.data_preprocessor = dict(mean=(120.0,) * 3, std=(60.0,) * 3)
+    kind = 'LARS' if method == 'SimCLR' else 'SGD'
+    cfg.optim_wrapper.optimizer = dict(
+        type=kind, lr=0.1, momentum=0.9, weight_decay=1e-4
+    )
+    if method == 'SimCLR':
+        cfg.model.type = 'mmselfsup.SimCLR'
+    return Config(cfg.to_dict())
+
+
+@pytest.mark.parametrize('method', ['MoCo', 'SimCLR'])
+def test_lightlys_step_trains(method):
+    if lightly_version() is None:
+        with pytest.raises(ConfigError, match='pip install lightly'):
+            LightlyRunner(peer_config(method), [torch.zeros(4, 3, 32, 32)], Numerics())
+        pytest.skip('lightly is not installed; that it is missing is said')
+    images = [torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8) for _ in range(2)]
+    runner = LightlyRunner(
+        peer_config(method), images, Numerics('bf16', 'channels_last')
+    )
+    assert runner.images[0].is_contiguous(memory_format=torch.channels_last)
+    before = [p.detach().clone() for p in runner.model.parameters()]
+    runner.step()
+    moved = [not torch.equal(a, b) for a, b in zip(before, runner.model.parameters())]
+    assert sum(moved) > 0.9 * sum(p.requires_grad for p in runner.model.parameters())
+    assert runner.resident_bytes() > sum(4 * p.numel() for p in before)
+    kind = type(runner.optimizer)
+    assert kind.__name__ == peer_config(method).optim_wrapper.optimizer.type
+    if method == 'MoCo':
+        bank = runner.model.criterion.memory_bank
+        assert bank.bank.shape == (32, 16) and int(bank.bank_ptr) == 4
