@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from typing import Any, Callable
 
 import torch
+
+from mmaccel.hardware import processor_name
 
 # torch's profiler writes its starts and stops to stderr
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')
 
 
 def device_name(device: str | torch.device) -> str:
-    """Name of the processor that figures belong to."""
+    """Name of the processor that figures belong to, with a CPU's threads."""
     device = torch.device(device)
-    if device.type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    if os.path.exists('/proc/cpuinfo'):
-        with open('/proc/cpuinfo') as file:
-            names = [line.split(':')[1] for line in file if 'model name' in line]
-        model = names[0].strip() if names else model
-    return f'CPU {model}, {torch.get_num_threads()} threads'
+    threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
+    return processor_name(device) + threads
 
 
 def synchronize(device: torch.device) -> None:

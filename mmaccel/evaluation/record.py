@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-import platform
 from numbers import Real
 from pathlib import Path
 from typing import Iterable, Mapping
@@ -15,6 +14,7 @@ from mmengine.logging import print_log
 
 from mmaccel.engine.checkpoints import find_newest, write_atomically
 from mmaccel.errors import ConfigError
+from mmaccel.hardware import processor_name
 
 from .recipe import SUPERVISED, parse_config, read_recipe, recognise_classifier
 
@@ -71,7 +71,7 @@ def write_record(
         metrics={name: float(value) for name, value in metrics.items()},
         protocol=protocol,
         config=str(config),
-        device=device_name(),
+        device=processor_name(),
         torch=torch.__version__,
         n=int(n),
     )
@@ -138,19 +138,6 @@ def checkpoint_meta(checkpoint: dict) -> dict:
     """What a checkpoint says of itself; empty if nothing."""
     meta = checkpoint.get('meta')
     return meta if isinstance(meta, dict) else {}
-
-
-def device_name() -> str:
-    """The accelerator, or the processor, that this process computes on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    try:
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return 'CPU ' + line.partition(':')[2].strip()
-    except OSError:
-        pass
-    return f'CPU {platform.processor() or platform.machine()}'
 
 
 def _origin(pretrained: str | Path | None) -> dict:
