@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 import mmaccel  # noqa: F401
 
@@ -16,3 +17,10 @@ def seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """A runner of another package leaves its scope to whatever test comes next."""
+    with DefaultScope.overwrite_default_scope('mmselfsup'):
+        yield

@@ -104,7 +104,8 @@ def test_accel_changes_the_method_alone(name):
     assert [hook['type'] for hook in accel.pop('custom_hooks')] == [
         'PartialBackpropHook'
     ]
-    assert accel.pop('find_unused_parameters') is True
+    wrapper = accel.pop('model_wrapper_cfg')
+    assert wrapper == dict(type='mmselfsup.StagewiseDataParallel')
     ours, theirs = accel.pop('model'), baseline.pop('model')
     assert accel == baseline
     for key in ('queue_len', 'momentum', 'feat_dim', 'backbone', 'data_preprocessor'):
