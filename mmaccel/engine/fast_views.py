@@ -1,0 +1,132 @@
+"""``fast_views = True``: a config's augmentations, moved to the training device."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Iterator
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmselfsup.registry import TRANSFORMS
+
+from mmaccel.errors import ConfigError
+from mmaccel.models.preprocessors.draws import check_known
+
+_KEYS = ('type', '_scope_')
+_LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')
+_OFF = 'or set fast_views=False'
+
+
+def use_fast_views(cfg: Config) -> None:
+    """Split a config's pipeline between loader workers and the training device.
+
+    ``LoadImageFromFile`` and ``MultiView`` become :class:`LoadViews`, which decodes,
+    crops and resizes; what follows the crops moves, as it is, into the model's data
+    preprocessor, which becomes a :class:`ViewPreprocessor`. A config that was split
+    before, or does not ask for it, is left as it is.
+
+    Args:
+        cfg (Config): A pretraining config, changed in place.
+
+    Raises:
+        ConfigError: If the pipeline has a part that cannot be split, naming it; or if
+            the device needs kornia and there is none.
+    """
+    if not cfg.get('fast_views') or 'train_dataloader' not in cfg:
+        return
+    if get_device() != 'cpu':
+        if importlib.util.find_spec('kornia') is None:
+            raise ConfigError(
+                'fast_views on an accelerator needs kornia; `pip install kornia`, '
+                + _OFF
+            )
+        cfg.train_dataloader.setdefault('pin_memory', True)
+        cfg.model.setdefault('data_preprocessor', ConfigDict())
+        cfg.model.data_preprocessor.setdefault('non_blocking', True)
+    for dataset in _with_pipeline(cfg.train_dataloader.dataset):
+        if any(_name(transform) == 'LoadViews' for transform in dataset['pipeline']):
+            return
+        views = _split(dataset)
+        _move(cfg, views)
+        return
+    raise ConfigError(
+        'fast_views finds no pipeline in train_dataloader.dataset; give one, ' + _OFF
+    )
+
+
+def _split(dataset: dict) -> list[ConfigDict]:
+    """Shorten a dataset's pipeline; return what was cut off, by view."""
+    pipeline = list(dataset['pipeline'])
+    load: dict = {}
+    if pipeline and _name(pipeline[0]) in _LOADERS:
+        load = pipeline.pop(0)
+    if not pipeline or _name(pipeline[0]) != 'MultiView':
+        found = _name(pipeline[0]) if pipeline else 'the end'
+        raise ConfigError(
+            f'fast_views wants MultiView right behind {_LOADERS[0]} and finds {found}; '
+            f'move or remove it, {_OFF}'
+        )
+    if load.get('to_float32'):
+        raise ConfigError(f'fast_views works on 8 bits; remove to_float32, {_OFF}')
+    multi = pipeline.pop(0)
+    counts = multi['num_views']
+    counts = [counts] if isinstance(counts, int) else list(counts)
+    crops, views = [], []
+    for count, transforms in zip(counts, multi['transforms']):
+        crop, *rest = transforms
+        if _name(crop) != 'RandomResizedCrop' or not _is_upstreams(crop):
+            raise ConfigError(
+                'fast_views wants RandomResizedCrop first in a view and finds '
+                f'{crop["type"]}; reorder the view, {_OFF}'
+            )
+        for transform in rest:
+            check_known(_built(transform))
+        crops += [_arguments(crop)] * count
+        views.append(ConfigDict(num_views=count, transforms=rest))
+    loader = dict(_arguments(load), type='LoadViews', views=crops)
+    dataset['pipeline'] = [ConfigDict(loader), *pipeline]
+    return views
+
+
+def _built(transform: dict) -> object:
+    try:
+        return TRANSFORMS.build(transform)
+    except KeyError as error:
+        raise ConfigError(
+            f'fast_views finds no transform {transform["type"]}; remove it, {_OFF}'
+        ) from error
+
+
+def _move(cfg: Config, views: list[ConfigDict]) -> None:
+    """Give the model a preprocessor that does what the workers no longer do."""
+    preprocessor = cfg.model.get('data_preprocessor') or ConfigDict()
+    name = _name(preprocessor) or 'SelfSupDataPreprocessor'
+    if name not in ('SelfSupDataPreprocessor', 'ViewPreprocessor'):
+        raise ConfigError(
+            f'fast_views cannot take the place of model.data_preprocessor {name}; use '
+            f'SelfSupDataPreprocessor, {_OFF}'
+        )
+    preprocessor.update(type='mmselfsup.ViewPreprocessor', views=views)
+    preprocessor.pop('_scope_', None)
+    cfg.model['data_preprocessor'] = preprocessor
+
+
+def _with_pipeline(dataset: object) -> Iterator[dict]:
+    """Yield the dataset of a config that reads, from within its wrappers."""
+    while isinstance(dataset, dict):
+        if 'pipeline' in dataset:
+            yield dataset
+            return
+        dataset = dataset.get('dataset')
+
+
+def _arguments(transform: dict) -> dict:
+    return {key: value for key, value in transform.items() if key not in _KEYS}
+
+
+def _is_upstreams(transform: dict) -> bool:
+    return str(transform['type']).rpartition('.')[0] in ('', 'mmselfsup')
+
+
+def _name(transform: dict) -> str:
+    return str(transform.get('type', '')).rpartition('.')[2]
