@@ -48,8 +48,9 @@ class LoadViews(LoadCheckedImage):
     :class:`ViewPreprocessor`.
 
     Args:
-        views (Sequence[dict]): For each view the arguments of upstream's
-            ``RandomResizedCrop``.
+        num_views (int or Sequence[int]): As upstream's ``MultiView``.
+        transforms (Sequence[Sequence[dict]]): As upstream's ``MultiView``; each
+            pipeline is one ``RandomResizedCrop``.
         reduce (bool): Whether to decode to a smaller size where that suffices.
             Defaults to True.
         **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. An image that the
@@ -63,9 +64,18 @@ class LoadViews(LoadCheckedImage):
         UnreadableImageError: As :class:`LoadCheckedImage`.
     """
 
-    def __init__(self, views: Sequence[dict], reduce: bool = True, **kwargs) -> None:
+    def __init__(
+        self,
+        num_views: int | Sequence[int],
+        transforms: Sequence[Sequence[dict]],
+        reduce: bool = True,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
-        self.crops = [RandomResizedCrop(**view) for view in views]
+        counts = [num_views] if isinstance(num_views, int) else num_views
+        self.crops: list[RandomResizedCrop] = []
+        for count, (crop,) in zip(counts, transforms):
+            self.crops += [TRANSFORMS.build(crop)] * count
         readable = self.imdecode_backend == 'cv2' and not self.to_float32
         self._flags = _REDUCED.get(self.color_type, {}) if reduce and readable else {}
 

@@ -46,16 +46,15 @@ def use_fast_views(cfg: Config) -> None:
     for dataset in _with_pipeline(cfg.train_dataloader.dataset):
         if any(_name(transform) == 'LoadViews' for transform in dataset['pipeline']):
             return
-        views = _split(dataset)
-        _move(cfg, views)
+        _move(cfg, _split(dataset))
         return
     raise ConfigError(
         'fast_views finds no pipeline in train_dataloader.dataset; give one, ' + _OFF
     )
 
 
-def _split(dataset: dict) -> list[ConfigDict]:
-    """Shorten a dataset's pipeline; return what was cut off, by view."""
+def _split(dataset: dict) -> ConfigDict:
+    """Shorten a dataset's pipeline; return what was cut off of `MultiView`."""
     pipeline = list(dataset['pipeline'])
     load: dict = {}
     if pipeline and _name(pipeline[0]) in _LOADERS:
@@ -69,23 +68,29 @@ def _split(dataset: dict) -> list[ConfigDict]:
     if load.get('to_float32'):
         raise ConfigError(f'fast_views works on 8 bits; remove to_float32, {_OFF}')
     multi = pipeline.pop(0)
-    counts = multi['num_views']
-    counts = [counts] if isinstance(counts, int) else list(counts)
-    crops, views = [], []
-    for count, transforms in zip(counts, multi['transforms']):
-        crop, *rest = transforms
-        if _name(crop) != 'RandomResizedCrop' or not _is_upstreams(crop):
+    for view in multi['transforms']:
+        if (
+            not view
+            or _name(view[0]) != 'RandomResizedCrop'
+            or not _is_upstreams(view[0])
+        ):
             raise ConfigError(
                 'fast_views wants RandomResizedCrop first in a view and finds '
-                f'{crop["type"]}; reorder the view, {_OFF}'
+                f'{view[0]["type"] if view else "nothing"}; reorder the view, {_OFF}'
             )
-        for transform in rest:
+        for transform in view[1:]:
             check_known(_built(transform))
-        crops += [_arguments(crop)] * count
-        views.append(ConfigDict(num_views=count, transforms=rest))
-    loader = dict(_arguments(load), type='LoadViews', views=crops)
-    dataset['pipeline'] = [ConfigDict(loader), *pipeline]
-    return views
+    loader = ConfigDict(
+        _arguments(load),
+        type='LoadViews',
+        num_views=multi['num_views'],
+        transforms=[view[:1] for view in multi['transforms']],
+    )
+    dataset['pipeline'] = [loader, *pipeline]
+    return ConfigDict(
+        num_views=multi['num_views'],
+        transforms=[view[1:] for view in multi['transforms']],
+    )
 
 
 def _built(transform: dict) -> object:
@@ -97,7 +102,7 @@ def _built(transform: dict) -> object:
         ) from error
 
 
-def _move(cfg: Config, views: list[ConfigDict]) -> None:
+def _move(cfg: Config, views: ConfigDict) -> None:
     """Give the model a preprocessor that does what the workers no longer do."""
     preprocessor = cfg.model.get('data_preprocessor') or ConfigDict()
     name = _name(preprocessor) or 'SelfSupDataPreprocessor'
@@ -106,7 +111,7 @@ def _move(cfg: Config, views: list[ConfigDict]) -> None:
             f'fast_views cannot take the place of model.data_preprocessor {name}; use '
             f'SelfSupDataPreprocessor, {_OFF}'
         )
-    preprocessor.update(type='mmselfsup.ViewPreprocessor', views=views)
+    preprocessor.update(views, type='mmselfsup.ViewPreprocessor')
     preprocessor.pop('_scope_', None)
     cfg.model['data_preprocessor'] = preprocessor
 

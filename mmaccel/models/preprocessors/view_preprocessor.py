@@ -26,8 +26,9 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
     on an accelerator, with OpenCV on the CPU. What is not training is upstream's.
 
     Args:
-        views (Sequence[dict]): In order, ``num_views`` (int) views each with the
-            transforms ``transforms`` (list of upstream's configs).
+        num_views (int or Sequence[int]): As upstream's ``MultiView``.
+        transforms (Sequence[Sequence[dict]]): As upstream's ``MultiView``, less the
+            crops.
         **kwargs: As for upstream's ``SelfSupDataPreprocessor``: ``mean``, ``std``,
             ``bgr_to_rgb``, ...
 
@@ -46,14 +47,20 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         run the same.
     """
 
-    def __init__(self, views: Sequence[dict], **kwargs) -> None:
+    def __init__(
+        self,
+        num_views: int | Sequence[int],
+        transforms: Sequence[Sequence[dict]],
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
+        counts = [num_views] if isinstance(num_views, int) else num_views
         self.pipelines: list[list] = []
-        for view in views:
-            transforms = [TRANSFORMS.build(cfg) for cfg in view['transforms']]
-            for transform in transforms:
+        for count, cfgs in zip(counts, transforms):
+            pipeline = [TRANSFORMS.build(cfg) for cfg in cfgs]
+            for transform in pipeline:
                 check_known(transform)
-            self.pipelines += [transforms] * view['num_views']
+            self.pipelines += [pipeline] * count
 
     def forward(
         self, data: dict, training: bool = False
@@ -64,7 +71,7 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         inputs, data_samples = self.cast_data(list(data.values()))
         if len(inputs) != len(self.pipelines):
             raise ConfigError(
-                f'the batch has {len(inputs)} views where data_preprocessor.views has '
+                f'the batch has {len(inputs)} views where the data preprocessor has '
                 f'{len(self.pipelines)}; give the pipeline with MultiView and '
                 'fast_views=True in one config'
             )
