@@ -11,31 +11,31 @@ from torch import Tensor
 from .draws import Step
 
 
-def augment(images: Tensor, steps: Sequence[Step]) -> Tensor:
-    """Apply steps to the samples that have them.
+def augment(images: Tensor, steps: Sequence[Step], mean: Tensor, std: Tensor) -> Tensor:
+    """Apply steps to the samples that have them, then normalise.
 
     Nothing waits for the device: which samples a step has is known on the host.
 
     Args:
         images (Tensor): Blue, green and red, or grey, in 0..255.
         steps (Sequence[Step]): Drawn with :func:`draw_steps`.
+        mean (Tensor): Of each channel, red first. Shape: (C, 1, 1).
+        std (Tensor): Of each channel, red first. Shape: (C, 1, 1).
 
     Shape:
         images: (N, C, H, W), uint8
-        returns: (N, C, H, W), float32 in 0..255, red first
+        returns: (N, C, H, W), float32, red first
     """
-    images = images.flip(1).float() / 255
-    if not steps:
-        return images * 255
-    counts = [len(step.rows) for step in steps]
-    everyone = torch.cat([step.rows for step in steps])
+    images = images.flip(1).float().div_(255)
+    rows = [step.rows for step in steps]
+    everyone = torch.cat([*rows, torch.arange(0)])  # one copy to the device
     if images.is_cuda:
         everyone = everyone.pin_memory()
-    moved = everyone.to(images.device, non_blocking=True).split(counts)
-    for step, rows in zip(steps, moved):
+    everyone = everyone.to(images.device, non_blocking=True)
+    for step, mine in zip(steps, everyone.split([len(r) for r in rows])):
         operation = getattr(_Operations, step.name)
-        images.index_copy_(0, rows, operation(images[rows], step.values))
-    return images * 255
+        images.index_copy_(0, mine, operation(images[mine], step.values))
+    return images.mul_(255).sub_(mean).div_(std)
 
 
 class _Operations:
@@ -80,7 +80,6 @@ class _Operations:
         from kornia.filters import gaussian_blur2d
 
         size = 2 * math.ceil(3 * float(sigma.max())) + 1
-        # replication needs no more padding than there are pixels
         sigma = sigma[:, None].clamp(min=1e-3).expand(-1, 2)
         return gaussian_blur2d(images, size, sigma, border_type='replicate')
 

@@ -6,6 +6,7 @@ through all their steps.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Sequence
 
 import cv2
@@ -19,31 +20,45 @@ from .draws import Step
 _LEVELS = np.arange(256, dtype=np.float32)
 
 
-def augment(images: Tensor, steps: Sequence[Step]) -> Tensor:
-    """Apply steps to the samples that have them.
+def augment(images: Tensor, steps: Sequence[Step], mean: Tensor, std: Tensor) -> Tensor:
+    """Apply steps to the samples that have them, then normalise.
 
     Args:
         images (Tensor): Blue, green and red, or grey, in 0..255.
         steps (Sequence[Step]): Drawn with :func:`draw_steps`.
+        mean (Tensor): Of each channel, red first. Shape: (C, 1, 1).
+        std (Tensor): Of each channel, red first. Shape: (C, 1, 1).
 
     Shape:
         images: (N, C, H, W), uint8
-        returns: (N, C, H, W), uint8, red first
+        returns: (N, C, H, W), float32, red first
     """
     plans: list[list] = [[] for _ in range(len(images))]
     for step in steps:
         operation = getattr(_Operations, step.name)
         for row, value in zip(step.rows.tolist(), step.values.numpy()):
             plans[row].append((operation, value))
-    out = torch.empty_like(images)
-    for source, target, plan in zip(images.numpy(), out.numpy(), plans):
-        image = cv2.merge(source[::-1]) if len(source) > 1 else source[0]
-        for operation, value in plan:
+    tables = list(((torch.arange(256.0) - mean) / std).flatten(1).numpy())
+    out = torch.empty_like(images, dtype=torch.float32)
+    sources, targets = images.numpy(), out.numpy()
+
+    def finish(i: int) -> None:
+        colours = len(sources[i]) > 1
+        image = cv2.merge(sources[i][::-1]) if colours else sources[i][0]
+        for operation, value in plans[i]:
             image = operation(image, value)
-        if len(source) > 1:
-            cv2.split(image, list(target))
-        else:
-            target[0] = image
+        planes = cv2.split(image) if colours else [image]
+        for plane, table, target in zip(planes, tables, targets[i]):
+            cv2.LUT(plane, table, target)
+
+    threads = min(torch.get_num_threads(), len(images))
+    if threads <= 1:
+        for i in range(len(images)):
+            finish(i)
+        return out
+    with ThreadPoolExecutor(threads) as pool:  # OpenCV lets go of the interpreter
+        for _ in pool.map(finish, range(len(images))):
+            pass  # an error of a thread is raised here
     return out
 
 

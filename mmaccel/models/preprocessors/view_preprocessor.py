@@ -90,12 +90,12 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         self, images: Tensor, transforms: list, generator: torch.Generator
     ) -> Tensor:
         steps = draw_steps(transforms, len(images), generator)
-        on = on_device if images.device.type != 'cpu' else on_host
-        images = on.augment(images, steps)
-        if not self._channel_conversion:
-            images = images.flip(1)  # as they came
-        if not self._enable_normalize:
-            return images.float()
-        out = torch.empty_like(images, dtype=torch.float32)
-        torch.sub(images, self.mean, out=out)
-        return out.div_(self.std)
+        mean = torch.zeros(images.shape[1], 1, 1, device=images.device)
+        std = torch.ones_like(mean)
+        if self._enable_normalize:
+            mean, std = mean + self.mean, std * self.std
+        on = on_host if images.device.type == 'cpu' else on_device
+        if self._channel_conversion:
+            return on.augment(images, steps, mean, std)
+        # back to the order in which they came
+        return on.augment(images, steps, mean.flip(0), std.flip(0)).flip(1)
