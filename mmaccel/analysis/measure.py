@@ -6,12 +6,13 @@ import resource
 import statistics
 import sys
 import time
-from typing import Sequence
+from typing import Any, NamedTuple, Sequence
 
 import torch
 
 from mmaccel.engine.plan import StepPlan
 
+from .device import extra_memory
 from .step import StepRunner
 
 
@@ -88,15 +89,26 @@ class _SavedForBackward:
         return tensor
 
 
+class Timed(NamedTuple):
+    """A step to be timed: ``runner.step(plan)`` between two ``runner.synchronize()``.
+
+    ``runner`` is a :class:`StepRunner` or another library's that steps like one.
+    """
+
+    name: str
+    runner: Any
+    plan: StepPlan | None = None
+
+
 def time_steps(
-    variants: Sequence[tuple[str, StepRunner, StepPlan | None]],
+    variants: Sequence[Timed],
     rounds: int,
     warmup: int,
 ) -> dict[str, list[float]]:
     """Time variants of a step in turn, so that all see the same state of the machine.
 
     Args:
-        variants (Sequence[tuple]): Name, runner and plan of each.
+        variants (Sequence[Timed]): What to time.
         rounds (int): Timed rounds; each runs every variant once.
         warmup (int): Rounds before, not timed.
 
@@ -114,13 +126,20 @@ def time_steps(
     return times
 
 
-def peak_memory_mb(runner: StepRunner, plan: StepPlan | None) -> float | None:
-    """Peak MiB that a CUDA device holds during a step; None on other devices."""
-    if runner.device.type != 'cuda':
-        return None
-    torch.cuda.reset_peak_memory_stats(runner.device)
-    runner.step(plan)
-    return round(torch.cuda.max_memory_allocated(runner.device) / 2**20, 1)
+def ratios(ours: Sequence[float], baseline: Sequence[float]) -> Spread:
+    """Spread of the ratio within each round, in which both saw the same machine."""
+    return Spread([a / b for a, b in zip(ours, baseline)])
+
+
+def peak_memory_mb(runner: Any, plan: StepPlan | None) -> float | None:
+    """Peak MiB of a step's tensors, what other runners hold on the device left out.
+
+    Weights, optimizer state and images are in it. What libraries take beside torch's
+    allocator is not (see :func:`mmaccel.analysis.device.extra_memory`).
+    """
+    resident = runner.resident_bytes()
+    extra = extra_memory(runner.device, lambda: runner.step(plan))
+    return None if extra is None else round((resident + extra) / 2**20, 1)
 
 
 def process_peak_mb() -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -15,6 +13,9 @@ from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS, MODELS
 
 from mmaccel.engine.plan import StepPlan
+
+from .device import synchronize
+from .numerics import Numerics
 
 
 def input_shapes(cfg: Config) -> list[tuple[int, int, int]]:
@@ -70,10 +71,11 @@ class StepRunner:
         batch_size (int): Images a step, on one device.
         size (int, optional): Side of the views. Defaults to the pipeline's.
         device (str): Torch device. Defaults to ``'cpu'``.
-        amp (bool): Mixed precision: fp16 with loss scaling on CUDA, bfloat16 on the
-            CPU. Defaults to False.
+        numerics (Numerics, optional): Precision, layout and compilation. Defaults to
+            the config's.
 
     Attributes:
+        numerics (Numerics): The same, with nothing left open.
         variants (dict[str, Variant]): What an update may do, with its probability: by
             exit for ``bp_to_input``, ``first-last`` for ``nearby_block``, a sample of
             draws for ``skipping``; one without a plan for an upstream model.
@@ -85,23 +87,20 @@ class StepRunner:
         batch_size: int,
         size: int | None = None,
         device: str = 'cpu',
-        amp: bool = False,
+        numerics: Numerics | None = None,
     ) -> None:
         init_default_scope(cfg.get('default_scope', 'mmselfsup'))
         torch.manual_seed(0)
         self.device = torch.device(device)
         self.batch_size = batch_size
-        model = MODELS.build(copy.deepcopy(cfg.model))
+        self.numerics = (numerics or Numerics()).resolve(cfg, self.device)
+        model = MODELS.build(self.numerics.model_config(cfg))
         self.model = revert_sync_batchnorm(model).to(self.device).train()
         self.variants = _variants(cfg, self.model)
-
-        wrapper = copy.deepcopy(cfg.optim_wrapper)
-        self._autocast: Any = contextlib.nullcontext
-        if amp and self.device.type == 'cpu':
-            self._autocast = lambda: torch.autocast('cpu', dtype=torch.bfloat16)
-        elif amp:
-            wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-        self.optim_wrapper = build_optim_wrapper(self.model, wrapper)
+        self.optim_wrapper = build_optim_wrapper(
+            self.model, self.numerics.optimizer_config(cfg)
+        )
+        self.numerics.apply(self.model, self.optim_wrapper, self.device)
 
         shapes = input_shapes(cfg) if size is None else _square_views(cfg, size)
         self.images = [
@@ -122,7 +121,7 @@ class StepRunner:
 
     def forward(self) -> torch.Tensor:
         """Return the loss of the batch, with its graph."""
-        with self._autocast():
+        with self.optim_wrapper.optim_context(self.model):
             data = self.model.data_preprocessor(self.data(), training=True)
             losses = self.model(*data, mode='loss')
         return self.model.parse_losses(losses)[0]
@@ -130,14 +129,25 @@ class StepRunner:
     def step(self, plan: StepPlan | None = None) -> None:
         """Run one whole training step and wait for the device."""
         self.use(plan)
-        with self._autocast():
-            self.model.train_step(self.data(), self.optim_wrapper)
+        self.model.train_step(self.data(), self.optim_wrapper)
         self.synchronize()
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
+
+    def resident_bytes(self) -> int:
+        """Bytes held between steps: weights, buffers, optimizer state and images."""
+        tensors = [*self.model.parameters(), *self.model.buffers(), *self.images]
+        tensors += [p.grad for p in self.model.parameters() if p.grad is not None]
+        for state in self.optim_wrapper.optimizer.state.values():
+            tensors += [value for value in state.values() if torch.is_tensor(value)]
+        storages = [x.untyped_storage() for x in tensors if x.device == self._place]
+        return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+    @property
+    def _place(self) -> torch.device:
+        return self.images[0].device  # with its number, 'cuda:0' for 'cuda'
 
 
 def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
