@@ -7,10 +7,9 @@ from typing import Iterator
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmselfsup.registry import TRANSFORMS
 
 from mmaccel.errors import ConfigError
-from mmaccel.models.preprocessors.draws import check_known
+from mmaccel.models.preprocessors.draws import build_known
 
 _KEYS = ('type', '_scope_')
 _LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')
@@ -78,8 +77,7 @@ def _split(dataset: dict) -> ConfigDict:
                 'fast_views wants RandomResizedCrop first in a view and finds '
                 f'{view[0]["type"] if view else "nothing"}; reorder the view, {_OFF}'
             )
-        for transform in view[1:]:
-            check_known(_built(transform))
+        build_known(view[1:])  # refuses what it does not know
     loader = ConfigDict(
         _arguments(load),
         type='LoadViews',
@@ -91,15 +89,6 @@ def _split(dataset: dict) -> ConfigDict:
         num_views=multi['num_views'],
         transforms=[view[1:] for view in multi['transforms']],
     )
-
-
-def _built(transform: dict) -> object:
-    try:
-        return TRANSFORMS.build(transform)
-    except KeyError as error:
-        raise ConfigError(
-            f'fast_views finds no transform {transform["type"]}; remove it, {_OFF}'
-        ) from error
 
 
 def _move(cfg: Config, views: ConfigDict) -> None:

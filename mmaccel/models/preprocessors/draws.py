@@ -11,11 +11,13 @@ from typing import NamedTuple, Sequence
 
 import torch
 from mmcv.transforms import RandomApply, RandomFlip, RandomGrayscale
+from mmengine.registry import DefaultScope
 from mmselfsup.datasets.transforms.processing import (
     ColorJitter,
     RandomGaussianBlur,
     RandomSolarize,
 )
+from mmselfsup.registry import TRANSFORMS
 from torch import Tensor
 
 from mmaccel.errors import ConfigError
@@ -56,6 +58,26 @@ def draw_steps(
         any of them. Steps without samples are left out.
     """
     return _draw_all(transforms, torch.arange(number), generator)
+
+
+def build_known(cfgs: Sequence[dict]) -> list:
+    """Build upstream's transforms from their configs, in MMSelfSup's scope.
+
+    Raises:
+        ConfigError: If one is not registered or has no batched form, naming it.
+    """
+    pipeline = []
+    with DefaultScope.overwrite_default_scope('mmselfsup'):
+        for cfg in cfgs:
+            try:
+                pipeline.append(TRANSFORMS.build(cfg))
+            except KeyError as error:
+                raise ConfigError(
+                    f'fast_views finds no transform {cfg["type"]}: {error.args[0]}; '
+                    'remove it or set fast_views=False'
+                ) from error
+            check_known(pipeline[-1])
+    return pipeline
 
 
 def check_known(transform: object) -> None:

@@ -6,14 +6,14 @@ from typing import Sequence
 
 import torch
 from mmselfsup.models.utils import SelfSupDataPreprocessor
-from mmselfsup.registry import MODELS, TRANSFORMS
+from mmselfsup.registry import MODELS
 from torch import Tensor
 
 from mmaccel.errors import ConfigError
 from mmaccel.seeding import VIEWS, derived_generator
 
 from . import on_device, on_host
-from .draws import check_known, draw_steps
+from .draws import build_known, draw_steps
 
 
 @MODELS.register_module()
@@ -57,10 +57,7 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         counts = [num_views] if isinstance(num_views, int) else num_views
         self.pipelines: list[list] = []
         for count, cfgs in zip(counts, transforms):
-            pipeline = [TRANSFORMS.build(cfg) for cfg in cfgs]
-            for transform in pipeline:
-                check_known(transform)
-            self.pipelines += [pipeline] * count
+            self.pipelines += [build_known(cfgs)] * count
 
     def forward(
         self, data: dict, training: bool = False
