@@ -44,8 +44,8 @@ class LoadViews(LoadCheckedImage):
     Crop boxes are upstream's, drawn by upstream's function from the size in the file's
     header. A JPEG file is then decoded once for all views, straight to a half, a
     quarter or an eighth of its size where every crop still has at least the pixels of
-    its view. Everything that follows in the pipelines is left to the
-    :class:`ViewPreprocessor`.
+    its view and is resized with antialiasing (``backend='pillow'``). Everything
+    that follows in the pipelines is left to the :class:`ViewPreprocessor`.
 
     Args:
         num_views (int or Sequence[int]): As upstream's ``MultiView``.
@@ -76,8 +76,12 @@ class LoadViews(LoadCheckedImage):
         self.crops: list[RandomResizedCrop] = []
         for count, (crop,) in zip(counts, transforms):
             self.crops += [TRANSFORMS.build(crop)] * count
-        readable = self.imdecode_backend == 'cv2' and not self.to_float32
-        self._flags = _REDUCED.get(self.color_type, {}) if reduce and readable else {}
+        # without antialiasing an image of half the size gives other views
+        smooth = all(crop.backend == 'pillow' for crop in self.crops)
+        if reduce and smooth and self.imdecode_backend == 'cv2':
+            self._flags = _REDUCED.get(self.color_type, {})
+        else:
+            self._flags = {}
 
     def transform(self, results: dict) -> dict | None:
         """Draw boxes, decode what they need, cut and resize."""
@@ -143,14 +147,14 @@ def fitted(box: Box, size: tuple[int, int], decoded: tuple[int, int]) -> Box:
     """Box in the pixels of an image decoded to another size."""
     if tuple(size) == tuple(decoded):
         return box
-    (down, across), (top, left, bottom, right) = (
-        (decoded[0] / size[0], decoded[1] / size[1]),
-        box,
-    )
-    top, left = round(top * down), round(left * across)
-    height = max(round((bottom + 1) * down) - top, 1)
-    width = max(round((right + 1) * across) - left, 1)
-    return top, left, top + height - 1, left + width - 1
+    sides = []
+    for first, last, whole, smaller in zip(box[:2], box[2:], size, decoded):
+        scale = smaller / whole
+        extent = max(round((last - first + 1) * scale), 1)
+        start = min(round(first * scale), smaller - extent)
+        sides.append((start, start + extent - 1))
+    (top, bottom), (left, right) = sides
+    return top, left, bottom, right
 
 
 def cut(image: np.ndarray, box: Box, crop: RandomResizedCrop) -> np.ndarray:
