@@ -134,12 +134,15 @@ class LoadViews(LoadCheckedImage):
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Rows and columns of a JPEG file once it is turned upright; None for others."""
+    """Rows and columns of a JPEG file once it is turned upright; None if not known."""
     if not data.startswith(b'\xff\xd8'):
         return None
-    with Image.open(io.BytesIO(data)) as header:  # reads no pixel
-        width, height = header.size
-        turned = b'Exif' in data[:4096] and header.getexif().get(_ORIENTATION, 1) >= 5
+    try:
+        with Image.open(io.BytesIO(data)) as header:  # reads no pixel
+            width, height = header.size
+            turned = b'Exif' in data and header.getexif().get(_ORIENTATION, 1) >= 5
+    except Exception:  # the decoder will say what is wrong with the file, if it is
+        return None
     return (width, height) if turned else (height, width)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Iterator
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -28,11 +27,25 @@ def use_fast_views(cfg: Config) -> None:
         cfg (Config): A pretraining config, changed in place.
 
     Raises:
-        ConfigError: If the pipeline has a part that cannot be split, naming it; or if
-            the device needs kornia and there is none.
+        ConfigError: If the pipeline has a part that cannot be split, naming it; if the
+            device needs kornia and there is none; or if it is to be undone.
     """
-    if not cfg.get('fast_views') or 'train_dataloader' not in cfg:
+    if 'fast_views' not in cfg or 'train_dataloader' not in cfg:
         return
+    dataset = _reading(cfg.train_dataloader.dataset)
+    split = any(_name(t) == 'LoadViews' for t in dataset.get('pipeline', ()))
+    if split and not cfg.fast_views:
+        raise ConfigError(
+            'fast_views=False cannot undo what an earlier run split; start from the '
+            'config which that run was given, not from the one it wrote'
+        )
+    if split or not cfg.fast_views:
+        return
+    if 'pipeline' not in dataset:
+        raise ConfigError(
+            'fast_views finds no pipeline in train_dataloader.dataset; give one, '
+            + _OFF
+        )
     if get_device() != 'cpu':
         if importlib.util.find_spec('kornia') is None:
             raise ConfigError(
@@ -40,16 +53,7 @@ def use_fast_views(cfg: Config) -> None:
                 + _OFF
             )
         cfg.train_dataloader.setdefault('pin_memory', True)
-        cfg.model.setdefault('data_preprocessor', ConfigDict())
-        cfg.model.data_preprocessor.setdefault('non_blocking', True)
-    for dataset in _with_pipeline(cfg.train_dataloader.dataset):
-        if any(_name(transform) == 'LoadViews' for transform in dataset['pipeline']):
-            return
-        _move(cfg, _split(dataset))
-        return
-    raise ConfigError(
-        'fast_views finds no pipeline in train_dataloader.dataset; give one, ' + _OFF
-    )
+    _move(cfg, _split(dataset))
 
 
 def _split(dataset: dict) -> ConfigDict:
@@ -105,13 +109,11 @@ def _move(cfg: Config, views: ConfigDict) -> None:
     cfg.model['data_preprocessor'] = preprocessor
 
 
-def _with_pipeline(dataset: object) -> Iterator[dict]:
-    """Yield the dataset of a config that reads, from within its wrappers."""
-    while isinstance(dataset, dict):
-        if 'pipeline' in dataset:
-            yield dataset
-            return
-        dataset = dataset.get('dataset')
+def _reading(dataset: dict) -> dict:
+    """Config of the data set that reads, from within its wrappers."""
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
 
 
 def _arguments(transform: dict) -> dict:

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmselfsup.registry import MODELS, TRANSFORMS
 
 from mmaccel.engine.config import load_config, prepare_config
+from mmaccel.engine.fast_views import use_fast_views
 from mmaccel.engine.preflight import check_views
 from mmaccel.errors import ConfigError
 from mmaccel.models import ViewPreprocessor
@@ -120,6 +121,30 @@ def test_it_is_off_unless_asked_for():
             'PackSelfSupInputs',
         ]
         assert 'ViewPreprocessor' not in cfg.model.data_preprocessor.get('type', '')
+
+
+def test_what_is_split_stays_split():
+    cfg = load_config(str(ROOT / 'accel/mocov2_r50_8xb32.py'), dict(fast_views=True))
+    prepare_config(cfg)
+    cfg.fast_views = False
+    with pytest.raises(ConfigError, match='cannot undo .* start from the config'):
+        prepare_config(cfg)
+
+
+@pytest.mark.parametrize('kornia', [True, False])
+def test_an_accelerator_needs_kornia_and_pinned_batches(monkeypatch, kornia):
+    monkeypatch.setattr('mmaccel.engine.fast_views.get_device', lambda: 'cuda')
+    monkeypatch.setattr(
+        'mmaccel.engine.fast_views.importlib.util.find_spec',
+        lambda name: object() if kornia else None,
+    )
+    cfg = load_config(str(ROOT / 'accel/mocov2_r50_8xb32.py'), dict(fast_views=True))
+    if kornia:
+        use_fast_views(cfg)
+        assert cfg.train_dataloader.pin_memory is True
+        return
+    with pytest.raises(ConfigError, match='pip install kornia'):
+        use_fast_views(cfg)
 
 
 def change(cfg, what):

@@ -385,6 +385,18 @@ def test_grey_images(module):
     assert np.abs(difference).max() <= 1
 
 
+def test_mixed_precision_leaves_the_pixels_alone():
+    pytest.importorskip('kornia')
+    transforms = ViewPreprocessor(1, [MOCO_V2]).pipelines[0]
+    steps = draw_steps(transforms, 8, torch.Generator().manual_seed(0))
+    images = batch(pictures(8, 28))
+    expected = pixels(on_device, images, steps)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        result = pixels(on_device, images, steps)
+    assert result.dtype == np.float32
+    assert np.array_equal(result, expected)
+
+
 class Unheard(RandomSolarize):
     """A transform of the user's."""
 

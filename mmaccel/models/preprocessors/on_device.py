@@ -32,9 +32,10 @@ def augment(images: Tensor, steps: Sequence[Step], mean: Tensor, std: Tensor) ->
     if images.is_cuda:
         everyone = everyone.pin_memory()
     everyone = everyone.to(images.device, non_blocking=True)
-    for step, mine in zip(steps, everyone.split([len(r) for r in rows])):
-        operation = getattr(_Operations, step.name)
-        images.index_copy_(0, mine, operation(images[mine], step.values))
+    with torch.autocast(images.device.type, enabled=False):  # 8 bits need float32
+        for step, mine in zip(steps, everyone.split([len(r) for r in rows])):
+            operation = getattr(_Operations, step.name)
+            images.index_copy_(0, mine, operation(images[mine], step.values))
     return images.mul_(255).sub_(mean).div_(std)
 
 
