@@ -32,6 +32,7 @@ _REDUCED = {
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     },
 }
+_SMALL = 16384  # bytes; a file that is decoded in the time its header takes
 _ORIENTATION = 0x0112  # the EXIF tag
 _NATIVE = ('bilinear', 'bicubic')  # of torch, in 8 bits and antialiased as Pillow
 
@@ -119,7 +120,7 @@ class LoadViews(LoadCheckedImage):
 
     def _decode(self, data: bytes) -> tuple[np.ndarray, list[Box], tuple[int, int]]:
         """Image, boxes, and the size of the image that the boxes are drawn for."""
-        size = jpeg_size(data) if self._flags else None
+        size = jpeg_size(data) if self._flags and len(data) > _SMALL else None
         boxes = self.boxes(size) if size else []
         divisor = self.reduction(boxes) if boxes else 1
         if size and divisor > 1:
