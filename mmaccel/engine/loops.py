@@ -77,7 +77,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 sampler.skip(done * _batch_size(self.dataloader))
             else:  # a foreign sampler: read and drop
                 batches = islice(self.dataloader, done, None)
-        if self.runner.cfg.get('fast_views'):
+        if self.dataloader.pin_memory:  # as fast_views sets it where there is a GPU
             device = next(self.runner.model.parameters()).device
             batches = on_device(batches, device)
         return enumerate(batches, start=done)

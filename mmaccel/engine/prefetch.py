@@ -10,8 +10,8 @@ import torch
 def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
     """Yield batches with their ``inputs`` on a device, one copied ahead.
 
-    Copies run on a stream of their own; batches should be pinned. On devices other
-    than CUDA batches are passed on as they are.
+    Copies run on a stream of their own, and need pinned batches to do so beside the
+    computation. On devices other than CUDA batches are passed on as they are.
 
     Args:
         batches (Iterable[dict]): ``inputs`` is a list of tensors; the rest stays.
