@@ -78,7 +78,10 @@ class LoadViews(LoadCheckedImage):
         for count, (crop,) in zip(counts, transforms):
             self.crops += [TRANSFORMS.build(crop)] * count
         # without antialiasing an image of half the size gives other views
-        smooth = all(crop.backend == 'pillow' for crop in self.crops)
+        smooth = all(
+            crop.backend == 'pillow' and crop.interpolation != 'nearest'
+            for crop in self.crops
+        )
         if reduce and smooth and self.imdecode_backend == 'cv2':
             self._flags = _REDUCED.get(self.color_type, {})
         else:
