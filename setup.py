@@ -84,6 +84,8 @@ setup(
     install_requires=requirements(),
     extras_require={
         'lite': ['mmcv-lite>=2.0.1,<2.1'],
+        # augmentations on a GPU (`fast_views`)
+        'fast': ['kornia>=0.7'],
         # to write weights for timm, or as safetensors
         'export': ['timm', 'safetensors'],
         # mmsegmentation imports ftfy and regex without requiring them

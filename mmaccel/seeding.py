@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 #: Streams, so that equal counters of different purposes give independent numbers.
-SAMPLE, REPLACEMENT, STEP, PLAN, WINDOW = 1, 2, 3, 4, 5
+SAMPLE, REPLACEMENT, STEP, PLAN, WINDOW, VIEWS = 1, 2, 3, 4, 5, 6
 
 
 def derived_seeds(stream: int, *counters: int, count: int = 1) -> list[int]:

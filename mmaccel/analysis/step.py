@@ -34,7 +34,7 @@ def input_shapes(cfg: Config) -> list[tuple[int, int, int]]:
         dataset = dataset.dataset
     channels = cfg.model.backbone.get('in_channels', 3)
     for transform in dataset.get('pipeline', ()):
-        if transform['type'].split('.')[-1] != 'MultiView':
+        if transform['type'].split('.')[-1] not in ('MultiView', 'LoadViews'):
             continue
         counts = transform['num_views']
         counts = [counts] if isinstance(counts, int) else counts

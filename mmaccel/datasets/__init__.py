@@ -2,7 +2,14 @@
 
 from .checked_image import LoadCheckedImage
 from .epoch_sampler import EpochSampler
+from .load_views import LoadViews
 from .seeded_dataset import SeededDataset
 from .unlabelled_folder import UnlabelledFolder
 
-__all__ = ['SeededDataset', 'EpochSampler', 'LoadCheckedImage', 'UnlabelledFolder']
+__all__ = [
+    'SeededDataset',
+    'EpochSampler',
+    'LoadCheckedImage',
+    'LoadViews',
+    'UnlabelledFolder',
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mmcv
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
@@ -39,25 +41,34 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def transform(self, results: dict) -> dict | None:
         """Read, check and decode ``results['img_path']``."""
-        path = results['img_path']
-        try:
-            data = self._read(path)
-            check_complete(data)
-            image = mmcv.imfrombytes(
-                data, flag=self.color_type, backend=self.imdecode_backend
-            )
-            if image is None:
-                raise ValueError('not an image, or damaged')
-        except Exception as error:  # each decoder has its own
-            if self.ignore_empty:
-                return None
-            reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
-            raise UnreadableImageError(path, reason) from error
+        image = self._load(results['img_path'])
+        if image is None:
+            return None
         if self.to_float32:
             image = image.astype('float32')
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
+
+    def _load(self, path: str) -> Any:
+        """What :meth:`_decode` makes of a file; None if it fails and may."""
+        try:
+            data = self._read(path)
+            check_complete(data)
+            return self._decode(data)
+        except Exception as error:  # each decoder has its own
+            if self.ignore_empty:
+                return None
+            reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+            raise UnreadableImageError(path, reason) from error
+
+    def _decode(self, data: bytes) -> Any:
+        image = mmcv.imfrombytes(
+            data, flag=self.color_type, backend=self.imdecode_backend
+        )
+        if image is None:
+            raise ValueError('not an image, or damaged')
+        return image
 
     def _read(self, path: str) -> bytes:
         if self.file_client_args is not None:

@@ -16,6 +16,7 @@ from mmengine.utils import get_installed_path
 from mmaccel.errors import ConfigError
 
 from .distributed import local_world_size
+from .fast_views import use_fast_views
 
 _CPU_WRAPPER = 'mmselfsup.CPUDistributedDataParallel'
 _HOOKS = (
@@ -75,10 +76,11 @@ def prepare_config(cfg: Config) -> Config:
 
     Pretraining configs of MMSelfSup, upstream's own included, get a data order and
     augmentations that depend on seed and position alone, a loop that resumes within an
-    epoch, safe checkpoints, checks of images and loss, and TensorBoard. Those of other
-    packages keep their parts. All get what the machine needs: a backend it has and
-    loader workers it can run. The result is what the dumped config shows; preparing
-    it again changes nothing.
+    epoch, safe checkpoints, checks of images and loss, and TensorBoard; with
+    ``fast_views = True`` their augmentations move to the training device. Those of
+    other packages keep their parts. All get what the machine needs: a backend it has
+    and loader workers it can run. The result is what the dumped config shows;
+    preparing it again changes nothing.
 
     Args:
         cfg (Config): The config, changed in place.
@@ -91,6 +93,7 @@ def prepare_config(cfg: Config) -> Config:
         _use_safe_hooks(cfg)
         _use_tensorboard(cfg)
         if 'train_dataloader' in cfg:
+            use_fast_views(cfg)
             _use_checked_images(cfg.train_dataloader.dataset)
             _use_seeded_data(cfg)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

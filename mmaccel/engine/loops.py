@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from mmaccel.datasets.epoch_sampler import epoch_sampler
 from mmaccel.errors import ConfigError
 
+from .prefetch import on_device
+
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
@@ -75,6 +77,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 sampler.skip(done * _batch_size(self.dataloader))
             else:  # a foreign sampler: read and drop
                 batches = islice(self.dataloader, done, None)
+        if self.dataloader.pin_memory:  # as fast_views sets it where there is a GPU
+            device = next(self.runner.model.parameters()).device
+            batches = on_device(batches, device)
         return enumerate(batches, start=done)
 
     def _resumed_position(self) -> int:

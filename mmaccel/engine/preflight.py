@@ -131,7 +131,8 @@ def check_views(cfg: Config, kind: type) -> None:
             continue
         views = 1
         for transform in pipeline:
-            if str(transform.get('type')).rpartition('.')[2] == 'MultiView':
+            name = str(transform.get('type')).rpartition('.')[2]
+            if name in ('MultiView', 'LoadViews'):
                 number = transform.get('num_views', 1)
                 views = number if isinstance(number, int) else sum(number)
         packs = str(pipeline[-1].get('type')).endswith('PackSelfSupInputs')

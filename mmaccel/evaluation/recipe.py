@@ -182,7 +182,7 @@ def _views(cfg: dict) -> str:
     """Number and size of an image's views: ``'2×160 + 4×96'``."""
     loader = cfg.get('train_dataloader') or {}
     for transform in _dicts(loader.get('dataset')):
-        if _name(transform) != 'MultiView':
+        if _name(transform) not in ('MultiView', 'LoadViews'):
             continue
         number, pipelines = transform.get('num_views', 1), transform['transforms']
         numbers = [number] if isinstance(number, int) else number

@@ -5,6 +5,7 @@ from .heads import AccelContrastiveHead, AccelSwAVHead
 from .layers import HardPairCropLayer
 from .losses import AccelSwAVLoss
 from .necks import IntermediateNeck
+from .preprocessors import ViewPreprocessor
 
 __all__ = [
     'AccelMixin',
@@ -16,4 +17,5 @@ __all__ = [
     'AccelSwAVLoss',
     'HardPairCropLayer',
     'IntermediateNeck',
+    'ViewPreprocessor',
 ]

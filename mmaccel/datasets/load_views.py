@@ -1,0 +1,193 @@
+"""What is left of the views for loader workers: decode, crop, resize, in 8 bits."""
+
+from __future__ import annotations
+
+import io
+from typing import Sequence
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmselfsup.datasets.transforms.processing import RandomResizedCrop
+from mmselfsup.registry import TRANSFORMS
+from PIL import Image
+from torch.nn import functional as F
+
+from .checked_image import LoadCheckedImage
+
+#: Pixels of a crop: top, left, bottom and right, the last two included.
+Box = tuple  # (int, int, int, int)
+
+#: OpenCV's flags for a half, a quarter and an eighth of the size, by colour type.
+_REDUCED = {
+    'color': {
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    },
+    'grayscale': {
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    },
+}
+_SMALL = 16384  # bytes; a file that is decoded in the time its header takes
+_ORIENTATION = 0x0112  # the EXIF tag
+_NATIVE = ('bilinear', 'bicubic')  # of torch, in 8 bits and antialiased as Pillow
+
+
+@TRANSFORMS.register_module()
+class LoadViews(LoadCheckedImage):
+    """Load an image and cut the views out of it: ``LoadImageFromFile`` and the first
+    transform of every pipeline in ``MultiView``, in one.
+
+    Crop boxes are upstream's, drawn by upstream's function from the size in the file's
+    header. A JPEG file is then decoded once for all views, straight to a half, a
+    quarter or an eighth of its size where every crop still has at least the pixels of
+    its view and is resized with antialiasing (``backend='pillow'``). Everything
+    that follows in the pipelines is left to the :class:`ViewPreprocessor`.
+
+    Args:
+        num_views (int or Sequence[int]): As upstream's ``MultiView``.
+        transforms (Sequence[Sequence[dict]]): As upstream's ``MultiView``; each
+            pipeline is one ``RandomResizedCrop``.
+        reduce (bool): Whether to decode to a smaller size where that suffices.
+            Defaults to True.
+        **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. An image that the
+            dataset brings as ``img`` is taken as it is.
+
+    Shape:
+        ``results['img']``: a list with an array of ``(H, W[, C])``, uint8, a view. The
+        memory behind it is ``(C, H, W)``, as the packing transform wants it.
+
+    Raises:
+        UnreadableImageError: As :class:`LoadCheckedImage`.
+    """
+
+    def __init__(
+        self,
+        num_views: int | Sequence[int],
+        transforms: Sequence[Sequence[dict]],
+        reduce: bool = True,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        counts = [num_views] if isinstance(num_views, int) else num_views
+        self.crops: list[RandomResizedCrop] = []
+        for count, (crop,) in zip(counts, transforms):
+            self.crops += [TRANSFORMS.build(crop)] * count
+        # without antialiasing an image of half the size gives other views
+        smooth = all(
+            crop.backend == 'pillow' and crop.interpolation != 'nearest'
+            for crop in self.crops
+        )
+        if reduce and smooth and self.imdecode_backend == 'cv2':
+            self._flags = _REDUCED.get(self.color_type, {})
+        else:
+            self._flags = {}
+
+    def transform(self, results: dict) -> dict | None:
+        """Draw boxes, decode what they need, cut and resize."""
+        if 'img' in results:
+            image = results['img']
+            loaded = image, self.boxes(image.shape[:2]), image.shape[:2]
+        else:
+            loaded = self._load(results['img_path'])
+            if loaded is None:
+                return None
+        image, boxes, size = loaded
+        results['ori_shape'] = size
+        results['img'] = [
+            cut(image, fitted(box, size, image.shape[:2]), crop)
+            for box, crop in zip(boxes, self.crops)
+        ]
+        results['img_shape'] = results['img'][0].shape[:2]
+        return results
+
+    def boxes(self, size: tuple[int, int]) -> list[Box]:
+        """Draw the box of every view, in pixels of an image of (rows, columns)."""
+        outline = np.broadcast_to(np.uint8(0), size)  # upstream asks for its shape
+        return [
+            crop.get_params(outline, crop.scale, crop.ratio, crop.max_attempts)
+            for crop in self.crops
+        ]
+
+    def reduction(self, boxes: Sequence[Box]) -> int:
+        """Return the divisor of rows and columns at which no view is enlarged."""
+        least = min(
+            min((bottom - top + 1) / crop.size[0], (right - left + 1) / crop.size[1])
+            for (top, left, bottom, right), crop in zip(boxes, self.crops)
+        )
+        return max((n for n in (1, *self._flags) if n <= least), default=1)
+
+    def _decode(self, data: bytes) -> tuple[np.ndarray, list[Box], tuple[int, int]]:
+        """Image, boxes, and the size of the image that the boxes are drawn for."""
+        size = jpeg_size(data) if self._flags and len(data) > _SMALL else None
+        boxes = self.boxes(size) if size else []
+        divisor = self.reduction(boxes) if boxes else 1
+        if size and divisor > 1:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), self._flags[divisor])
+            if image is None:
+                raise ValueError('not an image, or damaged')
+            if image.shape[:2] == tuple(-(-n // divisor) for n in size):
+                return image, boxes, size
+        image = super()._decode(data)
+        whole = image.shape[:2]
+        return image, boxes if whole == size else self.boxes(whole), whole
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Rows and columns of a JPEG file once it is turned upright; None if not known."""
+    if not data.startswith(b'\xff\xd8'):
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as header:  # reads no pixel
+            width, height = header.size
+            turned = b'Exif' in data and header.getexif().get(_ORIENTATION, 1) >= 5
+    except Exception:  # the decoder will say what is wrong with the file, if it is
+        return None
+    return (width, height) if turned else (height, width)
+
+
+def fitted(box: Box, size: tuple[int, int], decoded: tuple[int, int]) -> Box:
+    """Box in the pixels of an image decoded to another size."""
+    if tuple(size) == tuple(decoded):
+        return box
+    sides = []
+    for first, last, whole, smaller in zip(box[:2], box[2:], size, decoded):
+        scale = smaller / whole
+        extent = max(round((last - first + 1) * scale), 1)
+        start = min(round(first * scale), smaller - extent)
+        sides.append((start, start + extent - 1))
+    (top, bottom), (left, right) = sides
+    return top, left, bottom, right
+
+
+def cut(image: np.ndarray, box: Box, crop: RandomResizedCrop) -> np.ndarray:
+    """Crop and resize as upstream's ``RandomResizedCrop``.
+
+    Pillow's antialiased filters are torch's, in 8 bits, at a quarter of the time and
+    one grey level at most apart.
+    """
+    top, left, bottom, right = box
+    image = image[top : bottom + 1, left : right + 1]
+    if crop.backend == 'pillow' and crop.interpolation in _NATIVE:
+        pixels = torch.from_numpy(image if image.ndim == 3 else image[..., None])
+        view = F.interpolate(
+            pixels.permute(2, 0, 1)[None],
+            size=tuple(crop.size),
+            mode=crop.interpolation,
+            antialias=True,
+        )[0]
+        resized = view.contiguous().permute(1, 2, 0).numpy()
+        return resized if image.ndim == 3 else resized[..., 0]
+    resized = mmcv.imresize(
+        np.ascontiguousarray(image),
+        tuple(crop.size[::-1]),
+        interpolation=crop.interpolation,
+        backend=crop.backend,
+    )
+    if resized.ndim == 2:
+        return resized
+    return np.stack(cv2.split(resized)).transpose(1, 2, 0)

@@ -1,0 +1,128 @@
+"""``fast_views = True``: a config's augmentations, moved to the training device."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+
+from mmaccel.errors import ConfigError
+from mmaccel.models.preprocessors.draws import build_known
+
+_KEYS = ('type', '_scope_')
+_LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')
+_OFF = 'or set fast_views=False'
+
+
+def use_fast_views(cfg: Config) -> None:
+    """Split a config's pipeline between loader workers and the training device.
+
+    ``LoadImageFromFile`` and ``MultiView`` become :class:`LoadViews`, which decodes,
+    crops and resizes; what follows the crops moves, as it is, into the model's data
+    preprocessor, which becomes a :class:`ViewPreprocessor`. A config that was split
+    before, or does not ask for it, is left as it is.
+
+    Args:
+        cfg (Config): A pretraining config, changed in place.
+
+    Raises:
+        ConfigError: If the pipeline has a part that cannot be split, naming it; if the
+            device needs kornia and there is none; or if it is to be undone.
+    """
+    if 'fast_views' not in cfg or 'train_dataloader' not in cfg:
+        return
+    dataset = _reading(cfg.train_dataloader.dataset)
+    split = any(_name(t) == 'LoadViews' for t in dataset.get('pipeline', ()))
+    if split and not cfg.fast_views:
+        raise ConfigError(
+            'fast_views=False cannot undo what an earlier run split; start from the '
+            'config which that run was given, not from the one it wrote'
+        )
+    if split or not cfg.fast_views:
+        return
+    if 'pipeline' not in dataset:
+        raise ConfigError(
+            'fast_views finds no pipeline in train_dataloader.dataset; give one, '
+            + _OFF
+        )
+    if get_device() != 'cpu':
+        if importlib.util.find_spec('kornia') is None:
+            raise ConfigError(
+                'fast_views on an accelerator needs kornia; `pip install kornia`, '
+                + _OFF
+            )
+        cfg.train_dataloader.setdefault('pin_memory', True)
+    _move(cfg, _split(dataset))
+
+
+def _split(dataset: dict) -> ConfigDict:
+    """Shorten a dataset's pipeline; return what was cut off of `MultiView`."""
+    pipeline = list(dataset['pipeline'])
+    load: dict = {}
+    if pipeline and _name(pipeline[0]) in _LOADERS:
+        load = pipeline.pop(0)
+    if not pipeline or _name(pipeline[0]) != 'MultiView':
+        found = _name(pipeline[0]) if pipeline else 'the end'
+        raise ConfigError(
+            f'fast_views wants MultiView right behind {_LOADERS[0]} and finds {found}; '
+            f'move or remove it, {_OFF}'
+        )
+    if load.get('to_float32'):
+        raise ConfigError(f'fast_views works on 8 bits; remove to_float32, {_OFF}')
+    multi = pipeline.pop(0)
+    for view in multi['transforms']:
+        if (
+            not view
+            or _name(view[0]) != 'RandomResizedCrop'
+            or not _is_upstreams(view[0])
+        ):
+            raise ConfigError(
+                'fast_views wants RandomResizedCrop first in a view and finds '
+                f'{view[0]["type"] if view else "nothing"}; reorder the view, {_OFF}'
+            )
+        build_known(view[1:])  # refuses what it does not know
+    loader = ConfigDict(
+        _arguments(load),
+        type='LoadViews',
+        num_views=multi['num_views'],
+        transforms=[view[:1] for view in multi['transforms']],
+    )
+    dataset['pipeline'] = [loader, *pipeline]
+    return ConfigDict(
+        num_views=multi['num_views'],
+        transforms=[view[1:] for view in multi['transforms']],
+    )
+
+
+def _move(cfg: Config, views: ConfigDict) -> None:
+    """Give the model a preprocessor that does what the workers no longer do."""
+    preprocessor = cfg.model.get('data_preprocessor') or ConfigDict()
+    name = _name(preprocessor) or 'SelfSupDataPreprocessor'
+    if name not in ('SelfSupDataPreprocessor', 'ViewPreprocessor'):
+        raise ConfigError(
+            f'fast_views cannot take the place of model.data_preprocessor {name}; use '
+            f'SelfSupDataPreprocessor, {_OFF}'
+        )
+    preprocessor.update(views, type='mmselfsup.ViewPreprocessor')
+    preprocessor.pop('_scope_', None)
+    cfg.model['data_preprocessor'] = preprocessor
+
+
+def _reading(dataset: dict) -> dict:
+    """Config of the data set that reads, from within its wrappers."""
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _arguments(transform: dict) -> dict:
+    return {key: value for key, value in transform.items() if key not in _KEYS}
+
+
+def _is_upstreams(transform: dict) -> bool:
+    return str(transform['type']).rpartition('.')[0] in ('', 'mmselfsup')
+
+
+def _name(transform: dict) -> str:
+    return str(transform.get('type', '')).rpartition('.')[2]

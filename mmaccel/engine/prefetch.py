@@ -1,0 +1,43 @@
+"""The next batch travels to the GPU while the present one is computed."""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator
+
+import torch
+
+
+def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
+    """Yield batches with their ``inputs`` on a device, one copied ahead.
+
+    Copies run on a stream of their own, and need pinned batches to do so beside the
+    computation. On devices other than CUDA batches are passed on as they are.
+
+    Args:
+        batches (Iterable[dict]): ``inputs`` is a list of tensors; the rest stays.
+        device (torch.device): Where the model is.
+    """
+    if device.type != 'cuda':
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)
+    ahead = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            inputs = [x.to(device, non_blocking=True) for x in batch['inputs']]
+            copied = torch.cuda.Event()
+            copied.record(stream)
+        if ahead is not None:
+            yield _awaited(*ahead)
+        ahead = {**batch, 'inputs': inputs}, copied
+    if ahead is not None:
+        yield _awaited(*ahead)
+
+
+def _awaited(batch: dict, copied: torch.cuda.Event) -> dict:
+    """Let the device's present stream wait for the copy; the host does not."""
+    present = torch.cuda.current_stream()
+    present.wait_event(copied)
+    for x in batch['inputs']:
+        x.record_stream(present)  # its memory is not to be reused before
+    return batch

@@ -1,0 +1,90 @@
+"""Batches that are copied ahead."""
+
+import types
+
+import torch
+
+from mmaccel.engine.prefetch import on_device
+
+
+def batches(number):
+    return [dict(inputs=[torch.full((2,), i)], data_samples=[i]) for i in range(number)]
+
+
+def test_on_the_cpu_batches_are_passed_on():
+    given = batches(3)
+    assert [x is y for x, y in zip(on_device(given, torch.device('cpu')), given)] == [
+        True
+    ] * 3
+
+
+class Recorder:
+    """Stands for torch.cuda and writes down what is asked of it."""
+
+    def __init__(self):
+        self.log = []
+
+    def Stream(self, device):
+        return 'side'
+
+    def stream(self, stream):
+        recorder = self
+
+        class Within:
+            def __enter__(self):
+                recorder.log.append(f'on {stream}')
+
+            def __exit__(self, *_):
+                recorder.log.append('back')
+
+        return Within()
+
+    def Event(self):
+        number = sum(line.startswith('event') for line in self.log)
+
+        def record(stream):
+            self.log.append(f'event {number} on {stream}')
+
+        return types.SimpleNamespace(record=record, number=number)
+
+    def current_stream(self):
+        return types.SimpleNamespace(
+            wait_event=lambda event: self.log.append(f'wait {event.number}')
+        )
+
+
+class OnHost:
+    """Stands for a tensor of the host."""
+
+    def __init__(self, number, log):
+        self.number, self.log = number, log
+
+    def to(self, device, non_blocking):
+        assert non_blocking
+        self.log.append(f'copy {self.number}')
+        return OnHost(self.number, self.log)
+
+    def record_stream(self, _):
+        self.log.append(f'keep {self.number}')
+
+
+def test_one_batch_is_copied_ahead(monkeypatch):
+    cuda = Recorder()
+    for name in ('Stream', 'stream', 'Event', 'current_stream'):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    given = [dict(inputs=[OnHost(i, cuda.log)], data_samples=[i]) for i in range(3)]
+    seen = []
+    for batch in on_device(given, torch.device('cuda')):
+        assert batch['inputs'][0].number == batch['data_samples'][0]
+        seen.append(batch['data_samples'][0])
+        cuda.log.append(f'step {seen[-1]}')
+    assert seen == [0, 1, 2]
+    log = cuda.log
+    for i in range(3):
+        copied, waited = log.index(f'copy {i}'), log.index(f'wait {i}')
+        assert log[copied - 1] == 'on side'
+        assert copied < log.index(f'event {i} on side') < waited
+        assert waited < log.index(f'keep {i}') < log.index(f'step {i}')
+    for i in range(2):  # the next one is on its way before the step starts
+        assert log.index(f'copy {i + 1}') < log.index(f'step {i}')
+    assert list(on_device([], torch.device('cuda'))) == []
