@@ -10,6 +10,7 @@ Parts, each a command that can be run alone (printed before it runs):
   steps     a training step of every method and small recipe beside upstream's
   off       the same with windows and exits switched off
   compare   MoCo v2 and SimCLR beside upstream and lightly, in one process
+  wires     bytes that two processes reduce, wrapper beside wrapper
   floor     operations, bytes and the least time they take (CPU only)
   data      views a second of the loaders, of the photographs in FOLDER
   batch     the largest batch that fits (CUDA only)
@@ -25,7 +26,7 @@ HELP
   exit 0
 fi
 
-DEVICE=cpu IMAGES='' PARTS=steps,off,compare,floor,data,batch
+DEVICE=cpu IMAGES='' PARTS=steps,off,compare,wires,floor,data,batch
 while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || { echo "error: $1 needs a value; see --help" >&2; exit 2; }
   case $1 in
@@ -84,6 +85,12 @@ if wanted off; then
 fi
 if wanted compare; then
   run benchmarks/compare.py "${COMPARE[@]}" --json "$RESULTS/$DEVICE.json"
+fi
+if wanted wires; then
+  for name in mocov2 simclr swav; do
+    run benchmarks/wires.py "configs/accel/${name}_r50_8xb32.py" --size 64 \
+      --device "${DEVICE%%:*}" --json "$RESULTS/$DEVICE-wires_${name}.json"
+  done
 fi
 if wanted floor && [[ "$DEVICE" == cpu ]]; then
   for name in mocov2 simclr swav; do
