@@ -179,7 +179,7 @@ def test_setting_of_a_component_of_others(tmp_path, images):
         (['none.py'], 'there is no config file none.py'),
         (['{config}', '--resume', 'none.pth'], 'there is no checkpoint none.pth'),
         (['{config}', '--launcher', 'pytorch'], 'use tools/dist_train.sh'),
-        (['{config}', '--amp'], 'mixed precision needs a GPU'),
+        (['{config}', '--amp'], 'mixed precision in fp16 needs a GPU'),
         (['{config}', '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=256'),
     ],
 )
