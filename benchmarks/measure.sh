@@ -99,8 +99,11 @@ if wanted floor && [[ "$DEVICE" == cpu ]]; then
   done
 fi
 if wanted data && [[ -n "$IMAGES" ]]; then
+  # where the CPU trains, steps and workers share the cores: waiting says nothing
+  WAIT=(--workers 16 --batch-size 256)
+  [[ "$DEVICE" != cpu ]] || WAIT=(--step-ms 0 --rounds 5)
   run tools/analysis_tools/benchmark_data.py configs/accel/mocov2_r50_8xb32.py \
-    --compare --images "$IMAGES" --json "$RESULTS/$DEVICE-data.json"
+    --compare --images "$IMAGES" "${WAIT[@]}" --json "$RESULTS/$DEVICE-data.json"
 fi
 if wanted batch && [[ "$DEVICE" != cpu ]]; then
   run tools/analysis_tools/find_batch_size.py configs/accel/mocov2_r50_8xb32.py \

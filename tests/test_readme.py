@@ -56,6 +56,7 @@ CLASSES = ('n01', 'n02')
 PLACES = {
     'path/to/images': '{data}/photos',
     'path/to/imagenet': '{data}/imagenet',
+    'path/to/labelled': '{data}/imagenet',
     'path/to/mmaccel': str(ROOT),
     'my_experiment.py': '{data}/my_experiment.py',
     'work_dirs/my_experiment': '{work}/mine',

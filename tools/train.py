@@ -142,7 +142,11 @@ def read_config(args: argparse.Namespace) -> Config:
 def use_amp(cfg: Config, precision: str) -> None:
     """Switch the optimizer wrapper to mixed precision."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind.rpartition('.')[2] not in (
+        'OptimWrapper',
+        'AmpOptimWrapper',
+        'AutocastOptimWrapper',
+    ):
         raise ConfigError(f'--amp does not work with optim_wrapper.type={kind}')
     if precision == 'bf16':
         cfg.optim_wrapper.type = 'mmselfsup.AutocastOptimWrapper'

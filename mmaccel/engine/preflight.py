@@ -15,6 +15,9 @@ from mmaccel.errors import ConfigError
 
 from .distributed import world_size
 
+#: Folders of images and masks among a dataset's ``data_prefix``.
+_PREFIXES = ('', 'img_path', 'img', 'seg_map_path', 'sub_data_root')
+
 #: Algorithms that compare two views of an image, by the name of a class in the MRO.
 _TWO_VIEWS = {
     'MoCo', 'MoCoV3', 'DenseCL', 'SimCLR', 'SimSiam', 'BYOL', 'BarlowTwins', 'SwAV'
@@ -191,7 +194,7 @@ def _paths(dataset: dict) -> Iterator[tuple[str, str]]:
     prefix = dataset.get('data_prefix') or {}
     prefixes = {'': prefix} if isinstance(prefix, str) else prefix
     for name, folder in prefixes.items():
-        if isinstance(folder, str) and folder and name in ('', 'img_path', 'img'):
+        if isinstance(folder, str) and folder and name in _PREFIXES:
             path = os.path.join(root, os.path.expanduser(folder))
             yield f'data_prefix.{name}'.rstrip('.'), path
 

@@ -25,6 +25,10 @@ MIN_MATCHED = 0.95
 #: What a pretraining checkpoint calls its backbone.
 PREFIX = 'backbone.'
 
+# MMEngine's checkpoints can be allowed by their types since torch 2.6, see
+# mmaccel.compat.safe_checkpoints; before, MMEngine itself loads them unchecked
+_SAFELY = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
+
 #: A weight that old checkpoints lack, and on which nothing depends.
 COUNTER = 'num_batches_tracked'
 
@@ -47,16 +51,16 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f'the checkpoint {path} is damaged or cut off; copy it again, or take an '
-            'earlier one'
-        ) from error
+        content = torch.load(path, map_location='cpu', weights_only=_SAFELY)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f'{path} is no checkpoint of weights that can be read safely; save its '
             "weights alone with torch.save({'state_dict': model.state_dict()}, path)"
+        ) from error
+    except Exception as error:  # a damaged file can raise anything
+        raise ConfigError(
+            f'the checkpoint {path} is damaged or cut off; copy it again, or take an '
+            'earlier one'
         ) from error
     for key in ('state_dict', 'model'):
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
@@ -152,7 +156,8 @@ def set_pretrained(cfg: Config, path: str, prefix: str = PREFIX) -> None:
                 f'the model of {cfg.filename} has no backbone to load {path} into; '
                 'leave --pretrained out'
             )
-        cfg.model.backbone.pop('pretrained', None)
+        for node in (cfg.model, cfg.model.backbone):
+            node.pop('pretrained', None)
         cfg.model.backbone.init_cfg = dict(type='Pretrained')
         places = [cfg.model.backbone.init_cfg]
     for place in places:

@@ -13,7 +13,7 @@ _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
 _WINDOWS = dict(num_candidates=2, crop_ratio=0.75, after_stages=(1, 2))
 _SELECT = dict(hard='HP', easy='Easy Pair', random='Random Pair')
-_DATASETS = dict(CIFAR10='CIFAR-10', FashionMNIST='Fashion-MNIST')
+_DATASETS = dict(CIFAR10='CIFAR-10', FashionMNIST='Fashion-MNIST', IMAGENET='ImageNet')
 
 
 class Recipe(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from itertools import zip_longest
+from pathlib import Path
 from typing import Iterable, NamedTuple, Sequence
 
 from mmengine.logging import print_log
@@ -282,7 +282,11 @@ class _Filler:
             found = {'; '.join(found): merged} if found else {}
         timed = self.runs.get(key, {}) if DAYS in measures else {}
         rows = []
-        pairs = zip_longest(sorted(found), sorted(timed), fillvalue='')
+        # which accuracy belongs to which device cannot be told, once there are several
+        devices = sorted(timed) if len(timed) < 2 else ['']
+        pairs = [(p, d) for p in sorted(found) or [''] for d in devices or ['']]
+        if len(timed) > 1:
+            pairs += [('', device) for device in sorted(timed)]
         for protocol, device in pairs:
             cells = {}
             for measure in measures:
@@ -342,7 +346,10 @@ def _without_repeats(records: Iterable[dict]) -> list[dict]:
     parts = ('task', 'dataset', 'frozen', 'protocol', 'n', 'config', 'seed', 'pretrain')
     kept: dict[tuple, dict] = {}
     for record in records:
-        measurement = (*(record.get(part) for part in parts), _record_key(record))
+        files = {part: record.get(part) for part in ('config', 'pretrain')}
+        files = {k: v and str(Path(v).resolve()) for k, v in files.items()}
+        about = dict(record, **files)  # however they were spelt
+        measurement = (*(about.get(part) for part in parts), _record_key(record))
         first = kept.setdefault(measurement, record)
         if first['metrics'] != record['metrics']:
             print_log(

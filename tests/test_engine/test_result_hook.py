@@ -168,3 +168,47 @@ def test_it_is_found_from_every_scope(scope, kind):
     with DefaultScope.overwrite_default_scope(scope):
         hook = HOOKS.build(dict(HOOK, type=kind, metrics=METRICS))
     assert isinstance(hook, ResultHook)
+
+
+class StopInValidation(Hook):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def before_val_epoch(self, runner):
+        if runner.epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_a_run_killed_in_its_last_validation_is_measured_when_it_goes_on(tmp_path):
+    hook = dict(HOOK, metrics=METRICS)
+    with pytest.raises(KeyboardInterrupt):
+        runner(tmp_path, custom_hooks=[hook, StopInValidation(3)]).train()
+    assert not (tmp_path / 'result.json').exists()
+    runner(tmp_path, resume=True, load_from=str(tmp_path / 'epoch_3.pth')).train()
+    assert set(record(tmp_path)['metrics']) == {'top1'}
+
+
+def test_resumed_and_tested_runs_know_where_they_come_from(tmp_path):
+    checkpoint = weights(tmp_path / 'pretrained.pth')
+    protocol = '{train_cfg.max_epochs} epochs of {total_batch} images'
+    hook = dict(HOOK, metrics=METRICS, protocol=protocol)
+    run = tmp_path / 'run'
+    for epochs, pretrained in ((1, checkpoint), (2, None), (3, None)):
+        more = {}
+        if pretrained is None:  # as a resume without --pretrained is
+            more = dict(resume=True, load_from=str(run / f'epoch_{epochs - 1}.pth'))
+        more['randomness'] = dict(seed=4 + epochs)
+        runner(run, epochs=epochs, pretrained=pretrained, hook=hook, **more).train()
+    trained = record(run)
+    assert trained['pretrain'] == str(checkpoint) and trained['seed'] == 5
+    assert trained['protocol'] == '3 epochs of 2 images'
+    test = tmp_path / 'test'
+    runner(test, hook=hook, load_from=str(run / 'epoch_3.pth')).test()
+    for key in ('pretrain', 'protocol', 'seed', 'method'):
+        assert record(test)[key] == trained[key]
+
+
+def test_a_protocol_of_settings_that_are_not_there_is_refused_at_once(tmp_path):
+    hook = dict(HOOK, metrics=METRICS, protocol='{train_cfg.max_iters} iterations')
+    with pytest.raises(ConfigError, match=r'max_iters.*custom_hooks'):
+        runner(tmp_path, hook=hook).train()

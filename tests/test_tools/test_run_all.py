@@ -1,6 +1,7 @@
 """The chain of benchmarks: what is run, gone on with, left out and reported."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,11 @@ def run_all(tmp_path):
     torch.save(dict(state_dict={}, meta=dict(cfg='')), checkpoint)
     (tmp_path / 'run' / 'mocov2.py').touch()
 
-    def run(*argv, fail='no call has this'):
+    def run(*argv, fail='no call has this', gpus='2'):
         calls = tmp_path / 'calls'
         calls.unlink(missing_ok=True)
         done = subprocess.run(
-            ['bash', str(SCRIPT), str(checkpoint), '2', *argv],
+            ['bash', str(SCRIPT), str(checkpoint), gpus, *argv],
             env=dict(PATH='/usr/bin:/bin', PYTHON=str(python), CALLS=calls, FAIL=fail),
             capture_output=True,
             text=True,
@@ -55,14 +56,15 @@ def run_all(tmp_path):
         made = calls.read_text().splitlines() if calls.exists() else []
         return done, made
 
-    run.folder = checkpoint.parent / 'benchmarks'
+    run.folder = checkpoint.parent / 'benchmarks' / 'epoch_1'
     return run
 
 
 def test_every_step_runs_once_and_then_the_tables(run_all):
     done, calls = run_all('--method', 'Accel-SimCLR', '--seed', '3', '--', '--amp')
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in sorted(run_all.folder.iterdir())] == sorted(STEPS)
+    folder = run_all.folder.with_name('epoch_1-seed3')
+    assert [path.name for path in sorted(folder.iterdir())] == sorted(STEPS)
     configs = [
         'classification/simclr_r50_linear_in1k.py',
         'probe.py',
@@ -79,11 +81,16 @@ def test_every_step_runs_once_and_then_the_tables(run_all):
         if 'train.py' in call:
             assert '--nproc_per_node=2' in call
             assert 'epoch_1.pth --prefix backbone. ' in call
-            assert '--resume --auto-scale-lr --seed 3 --amp' in call
+            assert '--resume --auto-scale-lr --seed 3 ' in call
+            assert call.endswith('--amp')
+            by_iteration = 'mmdet' in config or 'mmseg' in config
+            assert ('train_dataloader.batch_size=8' in call) is by_iteration
     assert 'run/mocov2.py' in calls[1]
-    # all have results now
-    done, calls = run_all('--method', 'moco')
+    # all have results now, of this checkpoint and this seed
+    argv = ('--method', 'moco', '--seed', '3')
+    done, calls = run_all(*argv)
     assert len(calls) == 1 and 'collect_results.py' in calls[0]
+    assert len(run_all('--method', 'moco', '--seed', '4', '--only', 'linear')[1]) == 2
 
 
 def test_every_config_named_exists():
@@ -125,3 +132,32 @@ def test_dry_run_does_nothing(run_all):
     done, calls = run_all('--dry-run', '--only', 'detection', '--prefix', '')
     assert done.returncode == 0 and not calls and not run_all.folder.exists()
     assert "'--prefix' ''" in done.stdout
+
+
+def test_a_step_without_a_result_is_not_finished(run_all, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/usr/bin/env bash\nexit 0\n')
+    done, _ = run_all('--only', 'detection')
+    assert done.returncode == 1 and 'not finished: detection;' in done.stderr
+
+
+def test_gpus_that_do_not_divide_the_images_of_an_iteration(run_all):
+    done, calls = run_all('--only', 'detection', gpus='3')
+    assert done.returncode == 1 and len(calls) == 1
+    assert 'GPUS=3 does not divide the 16 images' in done.stderr
+
+
+def test_the_checkpoint_tells_its_method_from_a_relative_path(tmp_path):
+    config = "model = dict(type='AccelSimCLR', neck=dict(projector='NonLinearNeck'))"
+    torch.save(dict(state_dict={}, meta=dict(cfg=config)), tmp_path / 'epoch_1.pth')
+    argv = ['bash', str(SCRIPT), 'epoch_1.pth', '2', '--only', 'linear', '--dry-run']
+    done = subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env=dict(PATH='/usr/bin:/bin', PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'simclr_r50_linear_in1k.py' in done.stdout

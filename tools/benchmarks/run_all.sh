@@ -22,7 +22,8 @@ and the exit code is then 1.
 Data is expected in data/imagenet and data/VOCdevkit (folders or links);
 tools/dataset_converters/{check_imagenet,prepare_voc}.py check it.
 
-  --work-dir DIR   where results go (default: benchmarks/ beside the checkpoint)
+  --work-dir DIR   where results go (default: benchmarks/<checkpoint>, with a seed
+                   benchmarks/<checkpoint>-seed<N>, beside the checkpoint)
   --only A,B       these steps
   --method NAME    moco, simclr or swav, whose linear schedule is used (default: what
                    the checkpoint says of itself)
@@ -31,7 +32,9 @@ tools/dataset_converters/{check_imagenet,prepare_voc}.py check it.
   --seed N         seed of every step
   --dry-run        print the commands
 
-GPUS is the number of processes, one a GPU; learning rates are scaled to it.
+GPUS is the number of processes, one a GPU. Classification scales its learning rate to
+them; detection and segmentation keep their 16 images an iteration, so that GPUS has to
+divide 16.
 
 examples:
   bash tools/benchmarks/run_all.sh work_dirs/mocov2_r50_8xb32/epoch_200.pth 8
@@ -49,8 +52,7 @@ die() { echo "[benchmarks] error: $*" >&2; exit 1; }
 CKPT=$1
 GPUS=$2
 shift 2
-WORK_DIR="$(dirname "$CKPT")/benchmarks"
-PREFIX=backbone.
+WORK_DIR= PREFIX=backbone.
 ONLY= METHOD= CONFIG= SEED= DRY=
 while [[ $# -gt 0 && $1 != -- ]]; do
   case $1 in
@@ -71,6 +73,10 @@ while [[ $# -gt 0 && $1 != -- ]]; do
 done
 [[ "${1:-}" != -- ]] || shift
 EXTRA=("$@")
+if [[ -z "$WORK_DIR" ]]; then
+  stem="$(basename "$CKPT")"
+  WORK_DIR="$(dirname "$CKPT")/benchmarks/${stem%.*}${SEED:+-seed$SEED}"
+fi
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 if [[ -z "${PYTHON:-}" ]]; then
@@ -93,12 +99,13 @@ fi
 family() {
   local method="$METHOD"
   if [[ -z "$method" ]]; then
-    method="$(cd "$ROOT" && "$PYTHON" -c '
+    method="$(PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" "$PYTHON" -c '
 import sys
 from mmaccel.evaluation.recipe import parse_config, read_recipe
-from mmaccel.evaluation.record import checkpoint_meta
-recipe = read_recipe(parse_config(str(checkpoint_meta(sys.argv[1]).get("cfg", ""))))
-print(recipe.method if recipe else "")' "$(realpath "$CKPT")" | tail -n 1)"
+from mmaccel.evaluation.record import checkpoint_meta, load_checkpoint
+meta = checkpoint_meta(load_checkpoint(sys.argv[1]))
+recipe = read_recipe(parse_config(str(meta.get("cfg", ""))))
+print(recipe.method if recipe else "")' "$CKPT" | tail -n 1)"
   fi
   case "${method,,}" in
     *moco*) echo moco ;;
@@ -121,10 +128,19 @@ run() {
   if [[ -n "$DRY" ]]; then echo "${*@Q}"; else "$@"; fi
 }
 
+# Downstream schedules count iterations: the images in one are part of the protocol.
+train_by_iteration() {
+  if (( 16 % GPUS )); then
+    echo "[benchmarks] $1: GPUS=$GPUS does not divide the 16 images an iteration" >&2
+    return 1
+  fi
+  train "$@" --cfg-options "train_dataloader.batch_size=$((16 / GPUS))"
+}
+
 train() {
   run bash "$ROOT/tools/dist_train.sh" "$BENCHMARKS/$2" "$GPUS" --pretrained "$CKPT" \
     --prefix "$PREFIX" --work-dir "$WORK_DIR/$1" --resume --auto-scale-lr \
-    ${SEED:+--seed "$SEED"} ${EXTRA[@]+"${EXTRA[@]}"}
+    ${SEED:+--seed "$SEED"} "${@:3}" ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
 step() {
@@ -138,14 +154,15 @@ step() {
     knn)
       config="$(pretraining_config)" || return
       run "$PYTHON" "$ROOT/tools/benchmarks/classification/probe.py" "$config" "$CKPT" \
-        --prefix "$PREFIX" --data-root data/imagenet --metrics knn --work-dir "$WORK_DIR"
+        --prefix "$PREFIX" --data-root data/imagenet --metrics knn \
+        ${SEED:+--seed "$SEED"} --work-dir "$WORK_DIR"
       ;;
-    detection) train detection mmdetection/faster-rcnn_r50-c4_voc07.py ;;
+    detection) train_by_iteration "$1" mmdetection/faster-rcnn_r50-c4_voc07.py ;;
     detection-frozen)
-      train detection-frozen mmdetection/faster-rcnn_r50-c4_voc07_frozen.py ;;
-    segmentation) train segmentation mmsegmentation/pspnet_r50-d8_voc12aug.py ;;
+      train_by_iteration "$1" mmdetection/faster-rcnn_r50-c4_voc07_frozen.py ;;
+    segmentation) train_by_iteration "$1" mmsegmentation/pspnet_r50-d8_voc12aug.py ;;
     segmentation-frozen)
-      train segmentation-frozen mmsegmentation/pspnet_r50-d8_voc12aug_frozen.py ;;
+      train_by_iteration "$1" mmsegmentation/pspnet_r50-d8_voc12aug_frozen.py ;;
   esac
 }
 
@@ -156,7 +173,9 @@ for name in "${STEPS[@]}"; do
     continue
   fi
   say "$name"
-  step "$name" || FAILED+=("$name")
+  if ! step "$name" || [[ -z "$DRY" && ! -f "$WORK_DIR/$name/result.json" ]]; then
+    FAILED+=("$name")
+  fi
 done
 
 run "$PYTHON" "$ROOT/tools/analysis_tools/collect_results.py" "$WORK_DIR" || FAILED+=(tables)

@@ -28,6 +28,6 @@ custom_hooks = [
     dict(
         _base_.custom_hooks[0],
         dataset='VOC07',
-        protocol='11-point; {train_cfg.max_iters} iterations',
+        protocol='11-point; {train_cfg.max_iters} iterations of {total_batch} images',
     )
 ]

@@ -60,13 +60,13 @@ param_scheduler = [
 val_evaluator = dict(_delete_=True, type='VOCAPMetric')
 test_evaluator = val_evaluator
 
-default_hooks = dict(checkpoint=dict(interval=2000, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(interval=2000, max_keep_ckpts=2))
 custom_hooks = [
     dict(
         type='ResultHook',
         task='detection',
         dataset='VOC07+12',
-        protocol='11-point; {train_cfg.max_iters} iterations',
+        protocol='11-point; {train_cfg.max_iters} iterations of {total_batch} images',
         metrics={f'voc07_11point/{name}': name for name in ('AP', 'AP50', 'AP75')},
         frozen=False,
     )

@@ -37,7 +37,8 @@ custom_hooks = [
         type='ResultHook',
         task='segmentation',
         dataset='VOC12Aug',
-        protocol='PSPNet, {train_cfg.max_iters} iterations, whole images at one scale',
+        protocol='PSPNet, {train_cfg.max_iters} iterations of {total_batch} crops, '
+        'whole images at one scale',
         metrics=dict(mIoU='mIoU', aAcc='aAcc'),
         frozen=False,
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Mapping
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmselfsup.registry import HOOKS as MMSELFSUP_HOOKS
 
 from mmaccel.errors import ConfigError
-from mmaccel.evaluation.recipe import parse_config
 from mmaccel.evaluation.record import write_record
 
 from ..config import dicts
+
+_INFO = 'transfer'  # in the message hub, and so in checkpoints
 
 
 @HOOKS.register_module()
@@ -33,7 +35,8 @@ class ResultHook(Hook):
         task (str): ``'linear'``, ``'stages'``, ``'detection'`` or ``'segmentation'``.
         dataset (str): What was evaluated on, such as ``'ImageNet'``.
         protocol (str): How, in a few words. Settings of the config may be named in
-            braces, such as ``'{train_cfg.max_epochs} epochs'``, so that the record is
+            braces, such as ``'{train_cfg.max_epochs} epochs'``, and ``{total_batch}``,
+            the images of all ranks in an iteration, so that the record is
             right where they are overridden.
         metrics (dict[str, str]): Logged name to the record's, such as
             ``{'accuracy/top1': 'top1'}``.
@@ -45,8 +48,9 @@ class ResultHook(Hook):
         ConfigError: At a validation that lacks one of the metrics.
 
     Note:
-        The pretraining checkpoint is that of the model's ``init_cfg``; when a
-        checkpoint of the transfer is tested, that of the config saved in it.
+        The pretraining checkpoint is that of the model's ``init_cfg``. It is saved in
+        the transfer's checkpoints with protocol and seed, so that a run that is resumed
+        or tested still knows them.
     """
 
     # behind those that change what is logged
@@ -68,26 +72,61 @@ class ResultHook(Hook):
         self.frozen = frozen
         self.scale = scale
         self._latest: dict[str, float] | None = None
-        self._loaded: str | None = None
+        self._tested: dict = {}  # what a tested checkpoint says of its training
+
+    def before_train(self, runner) -> None:
+        """Note what was trained, in the checkpoints too.
+
+        Raises:
+            ConfigError: If the protocol names a setting that the config lacks.
+        """
+        earlier = runner.message_hub.get_info(_INFO) or {}  # a resumed run's
+        loader = runner.train_dataloader
+        images = loader.batch_size or loader.batch_sampler.batch_size
+        settings = dict(runner.cfg, total_batch=images * get_world_size())
+        try:
+            protocol = self.protocol.format_map(settings)
+        except (KeyError, AttributeError) as error:
+            raise ConfigError(
+                f'the protocol of ResultHook, {self.protocol!r}, names a setting that '
+                'the config does not have; correct it in custom_hooks'
+            ) from error
+        runner.message_hub.update_info(
+            _INFO,
+            dict(
+                pretrained=_pretrained(runner.cfg) or earlier.get('pretrained'),
+                protocol=protocol,
+                seed=earlier.get('seed', runner.seed),
+            ),
+        )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note where the weights of a loaded checkpoint once came from."""
-        text = checkpoint.get('meta', {}).get('cfg')
-        if isinstance(text, str):
-            self._loaded = _pretrained(parse_config(text))
+        """Learn from a tested checkpoint what was trained."""
+        hub = checkpoint.get('message_hub') or {}
+        self._tested = hub.get('runtime_info', {}).get(_INFO) or {}
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Keep the figures; the last ones count."""
         self._latest = self._select(metrics or {})
 
     def after_train(self, runner) -> None:
-        """Write the last validation's figures."""
+        """Write the last validation's figures.
+
+        A run that was killed in its last validation comes here, resumed, without any:
+        its last checkpoint is that of the end.
+        """
+        if self._latest is None and runner.val_loop is not None:
+            runner.val_loop.run()
         if self._latest is not None:
-            self._write(runner, self._latest, runner.val_loop)
+            about = runner.message_hub.get_info(_INFO)
+            self._write(runner, self._latest, runner.val_loop, about)
 
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
         """Write the figures of a tested checkpoint."""
-        self._write(runner, self._select(metrics or {}), runner.test_loop)
+        about = self._tested or dict(
+            pretrained=_pretrained(runner.cfg), protocol=self.protocol, seed=None
+        )
+        self._write(runner, self._select(metrics or {}), runner.test_loop, about)
 
     def _select(self, metrics: dict) -> dict[str, float]:
         missing = [name for name in self.metrics if name not in metrics]
@@ -100,7 +139,7 @@ class ResultHook(Hook):
             new: float(metrics[old]) * self.scale for old, new in self.metrics.items()
         }
 
-    def _write(self, runner, metrics: dict[str, float], loop) -> None:
+    def _write(self, runner, metrics: dict[str, float], loop, about: dict) -> None:
         if runner.rank != 0:
             return
         path = write_record(
@@ -109,11 +148,9 @@ class ResultHook(Hook):
             metrics,
             config=runner.cfg.filename or '',
             dataset=self.dataset,
-            protocol=self.protocol.format_map(runner.cfg),
             n=len(loop.dataloader.dataset),
             frozen=self.frozen,
-            pretrained=_pretrained(runner.cfg) or self._loaded,
-            seed=runner.seed,
+            **about,
         )
         runner.logger.info(f'Result: {path}')
 

@@ -288,7 +288,9 @@ def evaluate_linear(
 def dataset_name(config: dict) -> str:
     """The folder's name, spelt as papers do."""
     path = config.get('data_root') or config.get('data_prefix') or ''
-    parts = [p for p in Path(str(path)).resolve().parts if p not in (*SPLITS, 'val')]
+    parts = [
+        p for p in Path(os.path.abspath(str(path))).parts if p not in (*SPLITS, 'val')
+    ]
     return _NAMES.get(parts[-1].lower(), parts[-1])
 
 
