@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Iterable, Iterator
 
 import torch
+from torch import is_tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
@@ -14,7 +16,8 @@ def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
     computation. On devices other than CUDA batches are passed on as they are.
 
     Args:
-        batches (Iterable[dict]): ``inputs`` is a list of tensors; the rest stays.
+        batches (Iterable[dict]): ``inputs`` is a tensor, or tensors in lists, as the
+            views are; it keeps its form, and the rest of a batch stays.
         device (torch.device): Where the model is.
     """
     if device.type != 'cuda':
@@ -24,7 +27,10 @@ def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
     ahead = None
     for batch in batches:
         with torch.cuda.stream(stream):
-            inputs = [x.to(device, non_blocking=True) for x in batch['inputs']]
+            inputs = tree_map(
+                lambda x: x.to(device, non_blocking=True) if is_tensor(x) else x,
+                batch['inputs'],
+            )
             copied = torch.cuda.Event()
             copied.record(stream)
         if ahead is not None:
@@ -38,6 +44,6 @@ def _awaited(batch: dict, copied: torch.cuda.Event) -> dict:
     """Let the device's present stream wait for the copy; the host does not."""
     present = torch.cuda.current_stream()
     present.wait_event(copied)
-    for x in batch['inputs']:
+    for x in filter(is_tensor, tree_leaves(batch['inputs'])):
         x.record_stream(present)  # its memory is not to be reused before
     return batch

@@ -53,8 +53,12 @@ class Recorder:
         )
 
 
-class OnHost:
-    """Stands for a tensor of the host."""
+class OnHost(torch.Tensor):
+    """A tensor of the host that writes down what is done with it."""
+
+    @staticmethod
+    def __new__(cls, number, log):
+        return torch.Tensor._make_subclass(cls, torch.zeros(2))
 
     def __init__(self, number, log):
         self.number, self.log = number, log
@@ -88,3 +92,16 @@ def test_one_batch_is_copied_ahead(monkeypatch):
     for i in range(2):  # the next one is on its way before the step starts
         assert log.index(f'copy {i + 1}') < log.index(f'step {i}')
     assert list(on_device([], torch.device('cuda'))) == []
+
+
+def test_inputs_keep_their_form(monkeypatch):
+    cuda = Recorder()
+    for name in ('Stream', 'stream', 'Event', 'current_stream'):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    one, nested = OnHost(0, cuda.log), [[OnHost(1, cuda.log)], OnHost(2, cuda.log)]
+    given = [dict(inputs=one), dict(inputs=nested)]
+    first, second = (b['inputs'] for b in on_device(given, torch.device('cuda')))
+    assert isinstance(first, OnHost) and first.number == 0
+    assert [len(second), second[0][0].number, second[1].number] == [2, 1, 2]
+    for i in range(3):
+        assert f'copy {i}' in cuda.log and f'keep {i}' in cuda.log
