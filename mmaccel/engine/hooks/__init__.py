@@ -1,6 +1,7 @@
 """Hooks, each with one duty."""
 
 from .bad_sample_hook import BadSampleHook
+from .channels_last_hook import ChannelsLastHook
 from .checkpoint_hook import SafeCheckpointHook
 from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
@@ -22,4 +23,5 @@ __all__ = [
     'ThroughputHook',
     'KNNHook',
     'ResultHook',
+    'ChannelsLastHook',
 ]

@@ -1,0 +1,73 @@
+"""A folder of small images that is decoded once and kept in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Sequence
+
+import mmcv
+from mmcls.datasets import CustomDataset
+from mmselfsup.registry import DATASETS, TRANSFORMS
+
+from mmaccel.errors import ConfigError
+
+PARTS = ('all', 'train', 'held_out')
+
+
+@DATASETS.register_module()
+class FolderInMemory(CustomDataset):
+    """A folder with one sub-folder a class, for images that fit into memory.
+
+    Samples bring their pixels as ``img``, so pipelines begin behind the loading. A part
+    can be held out without touching the folder: of each class every ``every``-th file,
+    in the order of their names, so that choices made on it leave a test split alone.
+
+    Args:
+        data_root (str): The folder.
+        part (str): ``'all'`` images, ``'held_out'``, or ``'train'``, the others.
+            Defaults to ``'all'``.
+        every (int): One image in so many of a class is held out, at least 2.
+            Defaults to 10.
+        pipeline (Sequence): Transforms or their configs. Defaults to none.
+        **kwargs: As for :class:`mmcls.datasets.CustomDataset`.
+
+    Raises:
+        ConfigError: If an argument is out of range or an image cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        part: str = 'all',
+        every: int = 10,
+        pipeline: Sequence = (),
+        **kwargs,
+    ) -> None:
+        if part not in PARTS:
+            raise ConfigError(f'part={part!r} is unknown; use one of {PARTS}')
+        if every < 2:
+            raise ConfigError(f'every={every} holds out all images; use 2 or more')
+        self.part = part
+        self.every = every
+        transforms = [
+            TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline
+        ]
+        super().__init__(data_prefix=data_root, pipeline=transforms, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Find the images of the part and decode them."""
+        seen: Counter[int] = Counter()
+        kept = []
+        for info in super().load_data_list():
+            held_out = seen[info['gt_label']] % self.every == self.every - 1
+            seen[info['gt_label']] += 1
+            if self.part == 'all' or held_out == (self.part == 'held_out'):
+                kept.append(info)
+        for info in kept:
+            info['img'] = mmcv.imread(info['img_path'], backend='cv2')
+            if info['img'] is None:
+                raise ConfigError(
+                    f'{info["img_path"]} is not an image, or damaged; replace or '
+                    'remove it'
+                )
+        return kept

@@ -1,0 +1,1 @@
+"""A declared grid of small pretrainings, their records, and what they say."""

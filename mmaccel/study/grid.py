@@ -1,0 +1,141 @@
+"""A grid of pretrainings: what each run trains, and how it is recognised again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Mapping
+
+from mmengine.config import Config
+
+from mmaccel.engine.config import load_config
+from mmaccel.errors import ConfigError
+from mmaccel.evaluation.cached_features import hash_text
+
+_WIDTH = 64  # channels of the first stage of a ResNet
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pretraining and how it is judged.
+
+    Args:
+        group (str): Method and variant, such as ``'mocov2/paper'``; what its seeds
+            have in common.
+        config (str): The config it starts from.
+        seed (int): Of everything random.
+        epochs (int): Of the whole schedule.
+        options (Mapping): Settings of the config that differ.
+        width (int): Channels of the first stage; the others and the projectors keep
+            their proportion to it. Defaults to 64, a ResNet's.
+        amp (str, optional): ``'bf16'`` or ``'fp16'``.
+        judge (Sequence[str]): Splits on which the final features are judged, by kNN
+            with all training images and by a linear probe: ``'held_out'``, ``'test'``.
+            Defaults to none; the curve is there in any case.
+        stages (bool): Whether the probe judges every stage's features. Defaults to
+            False.
+    """
+
+    group: str
+    config: str
+    seed: int
+    epochs: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    width: int = _WIDTH
+    amp: str | None = None
+    judge: tuple[str, ...] = ()
+    stages: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as ``'mocov2/paper/0'``, the last being the seed."""
+        return f'{self.group}/{self.seed}'
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that the result depends on, the data's place excepted."""
+        settings = self.build()._cfg_dict.to_dict()
+        return hash_text([settings, self.seed, self.amp, self.judge, self.stages])[:16]
+
+    def build(self, data_root: str | None = None) -> Config:
+        """The run's config.
+
+        Args:
+            data_root (str, optional): Folder that holds ``train/``. By default the
+                config's.
+        """
+        cfg = load_config(self.config)
+        narrow(cfg.model, self.width)
+        cfg.train_cfg.max_epochs = self.epochs
+        for scheduler in cfg.param_scheduler:
+            if scheduler.type == 'CosineAnnealingLR':
+                scheduler.update(T_max=self.epochs, end=self.epochs)
+        cfg.merge_from_dict(dict(self.options))
+        if data_root is not None:
+            monitor = cfg.default_hooks.knn
+            for loader in (
+                cfg.train_dataloader,
+                monitor.train_dataloader,
+                monitor.test_dataloader,
+            ):
+                loader.dataset.data_root = str(Path(data_root, 'train'))
+        return cfg
+
+
+def narrow(model: dict, width: int) -> None:
+    """Give a network of 64 channels in its first stage another width.
+
+    Raises:
+        ConfigError: If channels do not divide evenly.
+    """
+    for part, names in (
+        ('backbone', ('base_channels', 'stem_channels')),
+        ('neck', ('in_channels', 'hid_channels')),
+    ):
+        for name in names:
+            before = model[part].get(name, _WIDTH if part == 'backbone' else None)
+            if before is not None:
+                model[part][name] = _scaled(before, width)
+
+
+def _scaled(channels: Any, width: int) -> Any:
+    if not isinstance(channels, int):
+        return tuple(_scaled(c, width) for c in channels)
+    if channels * width % _WIDTH:
+        raise ConfigError(f'width={width} leaves no whole channels of {channels}')
+    return channels * width // _WIDTH
+
+
+def read_grid(path: str) -> list[Run]:
+    """Read a grid file.
+
+    It is a config with ``common``, what all runs share, and ``runs``, a list of
+    dicts of :class:`Run`'s arguments with ``seeds`` for ``seed``. ``options`` of a run
+    are added to the common ones.
+
+    Raises:
+        ConfigError: If there is no such file, an argument is unknown, or two runs have
+            one name.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'there is no grid {path}')
+    grid = Config.fromfile(path)._cfg_dict.to_dict()
+    runs = []
+    for entry in grid['runs']:
+        merged = {**grid.get('common', {}), **entry}
+        merged['options'] = {
+            **grid.get('common', {}).get('options', {}),
+            **entry.get('options', {}),
+        }
+        merged['judge'] = tuple(merged.get('judge', ()))
+        for seed in merged.pop('seeds', (0,)):
+            try:
+                runs.append(Run(seed=seed, **merged))
+            except TypeError as error:
+                raise ConfigError(f'{path}: {entry.get("group")}: {error}') from error
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f'{path} has two runs called {", ".join(twice)}')
+    return runs

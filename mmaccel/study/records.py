@@ -1,0 +1,39 @@
+"""Records of a study: one line of JSON a run, added and never changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from threading import Lock
+
+_LOCK = Lock()
+
+
+def add_record(path: str | Path, record: dict) -> None:
+    """Add a record; one process with several threads may write at a time."""
+    line = json.dumps(record, sort_keys=True) + '\n'
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with _LOCK, open(path, 'a', encoding='utf-8') as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(*paths: str | Path) -> list[dict]:
+    """The latest record of every run, in the order of their first.
+
+    Failed runs are among them unless a later try succeeded. A file that does not exist
+    holds none; half a line, left by a process that was killed, is passed over.
+    """
+    records: dict[str, dict] = {}
+    for path in paths:
+        if not Path(path).is_file():
+            continue
+        for line in Path(path).read_text(encoding='utf-8').splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            records[record['key']] = record
+    return list(records.values())

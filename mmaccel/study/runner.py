@@ -1,0 +1,169 @@
+"""Trains and judges runs with the commands that users have."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Sequence
+
+import torch
+import torchvision
+
+from mmaccel.evaluation.curves import read_scalars
+from mmaccel.hardware import processor_name
+from mmaccel.version import __version__
+
+from .grid import Run
+from .records import add_record
+
+_TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+_TRAIN = _TOOLS / 'train.py'
+_CONFIG = 'run.json'
+_PROBE = _TOOLS / 'benchmarks/classification/probe.py'
+
+
+class StepFailed(Exception):
+    """A command of a run ended with an error, whose last lines this holds."""
+
+
+class Study:
+    """Executes runs, several at once, and records each.
+
+    A run is ``tools/train.py``, then ``tools/benchmarks/classification/probe.py`` on
+    the held-out images and, where the run says so, on the test split. One that was
+    interrupted goes on from its last checkpoint.
+
+    Args:
+        data_root (str): Folder with ``train/<class>/*`` and ``test/<class>/*``.
+        work_dir (str): Folder for checkpoints and logs, one a run.
+        records (str): File the records are added to.
+    """
+
+    def __init__(self, data_root: str, work_dir: str, records: str) -> None:
+        self.data_root = data_root
+        self.work_dir = Path(work_dir)
+        self.records = records
+
+    def run_all(self, runs: Sequence[Run], jobs: int = 1) -> list[str]:
+        """Execute runs in their order, ``jobs`` at once; return names of failed ones.
+
+        On a CPU each has one thread, so that they do not disturb each other.
+        """
+        for run in runs:  # reading configs is not for several threads
+            folder = self._folder(run)
+            folder.mkdir(parents=True, exist_ok=True)
+            run.build(self.data_root).dump(str(folder / _CONFIG))
+        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+            results = list(pool.map(lambda run: self.run(run, jobs), runs))
+        return [run.name for run, ok in zip(runs, results) if not ok]
+
+    def run(self, run: Run, jobs: int = 1) -> bool:
+        """Execute one run and record it; tell whether it came to its end."""
+        start = time.perf_counter()
+        print(f'start   {run.name}', flush=True)
+        record = dict(
+            key=run.key,
+            name=run.name,
+            run=asdict(run),
+            jobs=jobs,
+            device=processor_name(),
+            versions=dict(
+                mmaccel=__version__,
+                python=sys.version.split()[0],
+                torch=torch.__version__,
+                torchvision=torchvision.__version__,
+            ),
+        )
+        try:
+            record.update(self._execute(run), status='ok')
+        except StepFailed as error:
+            record.update(status='failed', error=str(error))
+        record['seconds_elapsed'] = round(time.perf_counter() - start, 1)
+        add_record(self.records, record)
+        print(
+            f'{record["status"]:7} {run.name}',
+            *record.get('curve', ())[-1:],
+            flush=True,
+        )
+        return record['status'] == 'ok'
+
+    def _execute(self, run: Run) -> dict:
+        folder = self._folder(run)
+        config = folder / _CONFIG
+        log = folder / 'output.log'
+
+        start = time.perf_counter()
+        options = ['--amp', run.amp] if run.amp else []
+        _call(
+            [_TRAIN, config, '--work-dir', folder, '--seed', run.seed, '--resume'],
+            options,
+            log,
+        )
+        result = dict(
+            train_py_seconds=round(time.perf_counter() - start, 1), **_curve(folder)
+        )
+        checkpoint = folder / f'epoch_{run.epochs}.pth'
+        metrics = ['knn', 'stages' if run.stages else 'linear']
+        probe = [_PROBE, config, checkpoint, '--k', 200, '--num-workers', 0]
+        for split in run.judge:
+            where = ['--work-dir', folder / split, '--metrics', *metrics]
+            if split == 'test':
+                where += ['--data-root', self.data_root]
+            _call(probe, where, log)
+            result[split] = {}
+            for name in metrics:
+                file = folder / split / name / 'result.json'
+                result[split][name] = json.loads(file.read_text())['metrics']
+            shutil.rmtree(folder / split / 'features')
+        return result
+
+    def _folder(self, run: Run) -> Path:
+        return self.work_dir / f'{run.name}-{run.key}'
+
+
+def _call(command: list, more: list, log: Path) -> None:
+    """Run a tool in a process of its own, its output added to a log.
+
+    Raises:
+        StepFailed: With the last line that it wrote.
+    """
+    env = dict(os.environ)
+    if not torch.cuda.is_available():
+        env['OMP_NUM_THREADS'] = '1'
+    with open(log, 'a', encoding='utf-8') as file:
+        code = subprocess.call(
+            [sys.executable, *map(str, [*command, *more])],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+        )
+    if code:
+        last = log.read_text(encoding='utf-8', errors='replace').strip()[-500:]
+        raise StepFailed(f'{Path(command[0]).name} ended with {code}: {last}')
+
+
+def _curve(folder: Path) -> dict:
+    """Accuracy and seconds by epoch, and the time of the steps, from a run's log."""
+    records = read_scalars(folder)
+    steps = [r for r in records if 'time' in r and 'loss' in r]
+    return dict(
+        curve=[
+            dict(
+                epoch=r['epoch'],
+                knn=round(r['knn_top1'], 2),
+                seconds=round(r['train_seconds'], 2),
+            )
+            for r in records
+            if 'knn_top1' in r
+        ],
+        step_ms=round(1000 * median(r['time'] for r in steps), 2),
+        data_ms=round(1000 * median(r['data_time'] for r in steps), 2),
+    )

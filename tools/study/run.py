@@ -1,0 +1,129 @@
+"""Train and judge the runs of a declared grid; one line of JSON a run."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+from pathlib import Path
+
+try:
+    import mmaccel  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != 'mmaccel':
+        raise
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
+
+from mmaccel.engine.cli import Command
+from mmaccel.errors import ConfigError
+from mmaccel.study.grid import Run, read_grid
+from mmaccel.study.records import read_records
+from mmaccel.study.runner import Study
+
+EXAMPLES = """
+examples:
+  # what the grid holds, and what of it is done
+  python tools/study/run.py configs/study/grids/cpu.py --list
+
+  # all of it on a machine with two cores, a process a core
+  python tools/study/run.py configs/study/grids/cpu.py --jobs 2
+
+  # three seeds of two methods, four processes on one GPU
+  python tools/study/run.py configs/study/grids/gpu.py --jobs 4 \\
+      --only 'mocov2/baseline/*' 'mocov2/paper/*'
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('grid', help='such as configs/study/grids/cpu.py')
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        metavar='PATTERN',
+        help="runs by name, such as 'mocov2/*' or '*/0' for the seed 0",
+    )
+    parser.add_argument(
+        '--data-root',
+        default='data/cifar10',
+        help='folder with train/<class>/* and test/<class>/* (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--records',
+        default='docs/study/records.jsonl',
+        help='file the records are added to (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/study',
+        help='folder for checkpoints and logs; a run that was interrupted goes on '
+        'from its last checkpoint there (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='processes at once, on one GPU or a core each (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--retry', action='store_true', help='also repeat runs that failed'
+    )
+    parser.add_argument('--list', action='store_true', help='only print the runs')
+    return parser.parse_args(argv)
+
+
+def chosen(runs: list[Run], patterns: list[str] | None) -> list[Run]:
+    """Runs whose name fits a pattern, all without one.
+
+    Raises:
+        ConfigError: If a pattern fits nothing.
+    """
+    if not patterns:
+        return runs
+    for pattern in patterns:
+        if not any(fnmatch.fnmatch(run.name, pattern) for run in runs):
+            raise ConfigError(f'no run is called {pattern}; --list shows their names')
+    return [r for r in runs if any(fnmatch.fnmatch(r.name, p) for p in patterns)]
+
+
+def execute(args: argparse.Namespace) -> None:
+    """Run what is missing.
+
+    Raises:
+        ConfigError: If a run failed.
+    """
+    runs = chosen(read_grid(args.grid), args.only)
+    done = {record['key']: record for record in read_records(args.records)}
+    if args.list:
+        for run in runs:
+            record = done.get(run.key)
+            print(f'{record["status"] if record else "missing":8} {run.name}')
+        return
+    missing = [
+        run
+        for run in runs
+        if run.key not in done or (args.retry and done[run.key]['status'] == 'failed')
+    ]
+    print(f'{len(runs)} runs, {len(missing)} to do', flush=True)
+    study = Study(args.data_root, args.work_dir, args.records)
+    failed = study.run_all(missing, args.jobs)
+    if failed:
+        raise ConfigError(
+            f'{len(failed)} of {len(missing)} runs failed: {", ".join(failed)}; the '
+            f'reasons are in {args.records}, --retry repeats them'
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study; return the exit code."""
+    args = parse_args(argv)
+    return Command().run(lambda _: execute(args))
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
