@@ -193,12 +193,17 @@ def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
         return {str(model.num_exits): Variant(1.0, StepPlan(model.num_exits))}
     hook = HOOKS.build(hooks[0])
     hook.check_model(model)
-    named = {}
+    named: dict[str, Variant] = {}
     for number, (probability, plan) in enumerate(hook.distribution(model), 1):
         name = str(plan.exit_stage)
         if hook.update_scheme == 'nearby_block':
             name = f'{plan.first_stage}-{plan.exit_stage}'
         elif hook.update_scheme == 'skipping':
             name = f'draw {number}'
+        if len(hook.phases) > 1:  # an exit may differ from phase to phase
+            name += '' if plan.windows else ' whole'
+            name += '' if plan.view_scale == 1 else f' x{plan.view_scale:g}'
+            before = named.get(name, Variant(0.0, plan)).probability
+            probability += before
         named[name] = Variant(probability, plan)
     return named

@@ -25,6 +25,8 @@ class StepPlan:
         blocks (tuple[int], optional): Residual blocks, counted from 0 through the
             network, whose residual branches get a gradient; through the others it
             passes along the shortcut alone. None stands for all.
+        windows (bool): Whether the crop layer is used. Defaults to True.
+        view_scale (float): Factor on the side of the views, in (0, 1]. Defaults to 1.
     """
 
     exit_stage: int
@@ -32,6 +34,8 @@ class StepPlan:
     measure: bool = False
     first_stage: int = 1
     blocks: tuple[int, ...] | None = None
+    windows: bool = True
+    view_scale: float = 1.0
 
     def window_generator(self) -> torch.Generator | None:
         """Return a fresh generator for this iteration's windows."""

@@ -17,6 +17,7 @@ def runner_with(model, accumulative_counts=1, seed=3):
         model=model,
         seed=seed,
         iter=0,
+        max_iters=1000,
         optim_wrapper=SimpleNamespace(_accumulative_counts=accumulative_counts),
         message_hub=MessageHub.get_instance('hook_test'),
     )
@@ -163,3 +164,55 @@ def test_ddp_that_cannot_skip_parameters_is_refused(model, monkeypatch):
     monkeypatch.setattr(module, 'get_model', lambda _: model)
     with pytest.raises(ValueError, match='StagewiseDataParallel'):
         PartialBackpropHook().before_train(runner_with(wrapper))
+
+
+def test_phases_change_what_they_name_and_keep_the_rest(model):
+    hook = PartialBackpropHook(
+        exit_probs=(1, 0, 0, 0),
+        phases=[
+            dict(begin=0.3, view_scale=0.5),
+            dict(begin=0.8, exit_probs=(0, 0, 0, 1), windows=False),
+        ],
+    )
+    runner = runner_with(model)
+    runner.max_iters = 10
+    seen = [
+        (plan.exit_stage, plan.windows, plan.view_scale)
+        for plan in plans(hook, runner, range(10))
+    ]
+    assert seen == [(1, True, 1.0)] * 3 + [(1, True, 0.5)] * 5 + [(4, False, 0.5)] * 2
+
+
+def test_phases_do_not_change_within_an_update(model):
+    hook = PartialBackpropHook(
+        exit_probs=(1, 0, 0, 0), phases=[dict(begin=0.5, exit_probs=(0, 0, 0, 1))]
+    )
+    runner = runner_with(model, accumulative_counts=4)
+    runner.max_iters = 12
+    exits = [plan.exit_stage for plan in plans(hook, runner, range(12))]
+    assert exits == [1] * 8 + [4] * 4
+
+
+def test_distribution_weighs_phases_by_their_length(model):
+    hook = PartialBackpropHook(phases=[dict(begin=0.8, exit_probs=(0, 0, 1, 1))])
+    expected = {1: 0.2, 2: 0.2, 3: 0.2 + 0.1, 4: 0.2 + 0.1}
+    total = dict.fromkeys(expected, 0.0)
+    for probability, plan in hook.distribution(model):
+        total[plan.exit_stage] += probability
+    assert total == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ('phases', 'reason'),
+    [
+        ([dict(exit_probs=(1, 1, 1, 1))], 'needs begin'),
+        ([dict(begin=0.5, resolution=1)], 'needs begin, and of'),
+        ([dict(begin=0.5), dict(begin=0.5)], 'in the order of begin'),
+        ([dict(begin=1.0)], 'begins at 1.0'),
+        ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
+        ([dict(begin=0.5, exit_probs=(0, 0, 0, 0))], 'sums to zero'),
+    ],
+)
+def test_phases_that_cannot_be_are_refused(phases, reason):
+    with pytest.raises(ValueError, match=reason):
+        PartialBackpropHook(phases=phases)

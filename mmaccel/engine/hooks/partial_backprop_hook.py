@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Sequence
 
@@ -15,6 +14,7 @@ from mmselfsup.utils import get_model
 
 from mmaccel.seeding import PLAN, derived_generator
 
+from ..phases import Phase, phase_at, read_phases, shares
 from ..plan import StepPlan
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
@@ -40,6 +40,10 @@ class PartialBackpropHook(Hook):
             along the shortcut alone. Defaults to ``'bp_to_input'``.
         num_blocks (int, optional): Residual branches that ``'skipping'`` trains, at
             most half of them. By default a third, rounded.
+        phases (Sequence[dict]): What changes while training goes on: ``begin``, the
+            share of the training that is over by then, and of ``exit_probs``,
+            ``windows`` and ``view_scale`` what is to change (:class:`Phase`). Not in
+            the paper. Defaults to nothing.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank. 0 never.
             Defaults to 50.
@@ -55,25 +59,15 @@ class PartialBackpropHook(Hook):
         exit_probs: Sequence[float] = (0.25, 0.25, 0.25, 0.25),
         update_scheme: str = 'bp_to_input',
         num_blocks: int | None = None,
+        phases: Sequence[dict] = (),
         measure_interval: int = 50,
     ) -> None:
-        probs = [float(p) for p in exit_probs]
-        if not all(math.isfinite(p) and p >= 0 for p in probs):
-            raise ValueError(
-                f'exit_probs={tuple(exit_probs)} must not be negative; '
-                'give each exit a probability >= 0, such as (0.25, 0.25, 0.25, 0.25)'
-            )
-        if sum(probs) == 0:
-            raise ValueError(
-                f'exit_probs={tuple(exit_probs)} sums to zero: no exit can be drawn; '
-                'give at least one exit a positive probability'
-            )
+        self.phases = read_phases(exit_probs, phases)
         if update_scheme not in SCHEMES:
             raise ValueError(
                 f'update_scheme={update_scheme!r} is unknown; use one of '
                 f'{", ".join(SCHEMES)}'
             )
-        self.exit_probs = tuple(p / sum(probs) for p in probs)
         self.update_scheme = update_scheme
         self.num_blocks = num_blocks
         self.measure_interval = measure_interval
@@ -108,12 +102,13 @@ class PartialBackpropHook(Hook):
                 f"{type(model).__name__}; set model.type to 'AccelMoCo', 'AccelSimCLR' "
                 "or 'AccelSwAV', or remove the hook from custom_hooks"
             )
-        if len(self.exit_probs) != num_exits:
-            uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
-            raise ValueError(
-                f'exit_probs has {len(self.exit_probs)} values but the model has '
-                f'{num_exits} exits; give one an exit, such as exit_probs={uniform}'
-            )
+        for number in {len(phase.exit_probs) for phase in self.phases}:
+            if number != num_exits:
+                uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
+                raise ValueError(
+                    f'exit_probs has {number} values but the model has {num_exits} '
+                    f'exits; give one an exit, such as exit_probs={uniform}'
+                )
         most = (model.num_blocks + 1) // 2
         if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
             raise ValueError(
@@ -125,9 +120,11 @@ class PartialBackpropHook(Hook):
         """Draw this update's plan and hand it to the model."""
         assert self._seed is not None, 'before_train sets the seed'
         model = get_model(runner.model)
-        update = runner.iter // runner.optim_wrapper._accumulative_counts
+        counts = runner.optim_wrapper._accumulative_counts
+        update = runner.iter // counts
+        phase = phase_at(self.phases, update * counts / runner.max_iters)
         model.plan = replace(
-            self.draw(model, self._seed, update),
+            self.draw(model, self._seed, update, phase),
             window_seed=(self._seed, runner.iter, get_rank()),
             measure=self.every_n_train_iters(runner, self.measure_interval)
             or runner.iter == 0,
@@ -138,18 +135,29 @@ class PartialBackpropHook(Hook):
         """Take the plan back."""
         get_model(runner.model).plan = None
 
-    def draw(self, model: torch.nn.Module, seed: int, update: int) -> StepPlan:
-        """Plan of the optimizer update number ``update``, counted from 0."""
+    def draw(
+        self,
+        model: torch.nn.Module,
+        seed: int,
+        update: int,
+        phase: Phase | None = None,
+    ) -> StepPlan:
+        """Plan of the optimizer update number ``update``, counted from 0.
+
+        The phase is by default the first.
+        """
+        phase = phase or self.phases[0]
+        exits = phase.exit_probs
         generator = derived_generator(PLAN, seed, update)
         if self.update_scheme == 'skipping':
             blocks = _not_adjacent(model.num_blocks, self._share(model), generator)
-            return StepPlan(len(self.exit_probs), blocks=blocks)
-        probs = torch.tensor(self.exit_probs, dtype=torch.float64)
+            return phase.plan(len(exits), blocks=blocks)
+        probs = torch.tensor(exits, dtype=torch.float64)
         exit_stage = int(torch.multinomial(probs, 1, generator=generator)) + 1
         if self.update_scheme == 'nearby_block':
             first = int(torch.randint(exit_stage, (), generator=generator)) + 1
-            return StepPlan(exit_stage, first_stage=first)
-        return StepPlan(exit_stage)
+            return phase.plan(exit_stage, first_stage=first)
+        return phase.plan(exit_stage)
 
     def distribution(self, model: torch.nn.Module, samples: int = 16) -> list:
         """All plans with their probabilities; for ``'skipping'`` an equal sample.
@@ -157,17 +165,26 @@ class PartialBackpropHook(Hook):
         Returns:
             list[tuple[float, StepPlan]]: Probabilities sum to 1.
         """
+        plans = []
+        for share, phase in zip(shares(self.phases), self.phases):
+            plans += [
+                (share * probability, plan)
+                for probability, plan in self._in_phase(model, phase, samples)
+            ]
+        return plans
+
+    def _in_phase(self, model: torch.nn.Module, phase: Phase, samples: int) -> list:
         if self.update_scheme == 'skipping':
-            plans = [self.draw(model, 0, update) for update in range(samples)]
-            return [(1 / samples, plan) for plan in plans]
-        exits = [(p, e) for e, p in enumerate(self.exit_probs, 1) if p > 0]
+            drawn = [self.draw(model, 0, update, phase) for update in range(samples)]
+            return [(1 / samples, plan) for plan in drawn]
+        exits = [(p, e) for e, p in enumerate(phase.exit_probs, 1) if p > 0]
         if self.update_scheme == 'nearby_block':
             return [
-                (p / e, StepPlan(e, first_stage=first))
+                (p / e, phase.plan(e, first_stage=first))
                 for p, e in exits
                 for first in range(1, e + 1)
             ]
-        return [(p, StepPlan(e)) for p, e in exits]
+        return [(p, phase.plan(e)) for p, e in exits]
 
     def _share(self, model: torch.nn.Module) -> int:
         return self.num_blocks or max(1, round(model.num_blocks / 3))

@@ -108,6 +108,19 @@ class AccelMixin:
         """Stages after which windows are cut; empty without a crop layer."""
         return () if self.crop_layer is None else self.crop_layer.after_stages
 
+    def crop_stages(self, plan: StepPlan) -> Sequence[int]:
+        """Stages after which an iteration cuts windows."""
+        return self.crop_after if plan.windows else ()
+
+    def as_planned(self, images: Tensor, plan: StepPlan) -> Tensor:
+        """Images (N, C, H, W) in the size and layout that the network is to see."""
+        if plan.view_scale != 1:
+            size = [round(plan.view_scale * side) for side in images.shape[2:]]
+            images = nn.functional.interpolate(
+                images, size, mode='bilinear', antialias=True
+            )
+        return images.contiguous(memory_format=self.layout)
+
     def current_plan(self) -> StepPlan:
         """Return this iteration's plan, or the last exit's where no hook gave one."""
         if self.plan is not None:
@@ -146,7 +159,7 @@ class AccelMixin:
         """
         return Branch(
             stages=self.stages('query', self.backbone, plan.blocks),
-            start=lambda: start().contiguous(memory_format=self.layout),
+            start=lambda: self.as_planned(start(), plan),
             project=project,
             stop=plan.exit_stage,
             heads=self.supervised(plan),

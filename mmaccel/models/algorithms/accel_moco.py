@@ -135,7 +135,7 @@ class AccelMoCo(AccelMixin, MoCo):
             nonlocal shuffle
             self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
             images, shuffle = BatchShuffle.draw(inputs[1])
-            return images.contiguous(memory_format=self.layout)
+            return self.as_planned(images, plan)
 
         def project_keys(x: Tensor, stage: int) -> Tensor:
             return shuffle.to_images(self.project(key_neck, x, stage))
@@ -167,7 +167,7 @@ class AccelMoCo(AccelMixin, MoCo):
             if pair.kept is not None:
                 shuffle = shuffle.subset(pair.kept)
 
-        run_stages([query, key], self.crop_after, crop)
+        run_stages([query, key], self.crop_stages(plan), crop)
 
         losses: dict[str, Tensor] = {}
         for stage in query.heads:

@@ -102,7 +102,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
             score = partial(self.score_windows, stage, views.x)
             views.x = self.crop_layer.side_by_side(views.x, score, generator)
 
-        run_stages([views], self.crop_after, crop)
+        run_stages([views], self.crop_stages(plan), crop)
 
         losses: dict[str, Tensor] = {}
         for stage in views.heads:

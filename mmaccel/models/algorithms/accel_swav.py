@@ -112,7 +112,7 @@ class AccelSwAV(AccelMixin, SwAV):
                 score = partial(self.score_windows, stage, group, codes)
                 branch.x = self.crop_layer.each(branch.x, score, generator)[0]
 
-        run_stages(branches, self.crop_after, crop)
+        run_stages(branches, self.crop_stages(plan), crop)
 
         losses: dict[str, Tensor] = {}
         for stage in branches[0].heads:
