@@ -38,6 +38,60 @@ def moco_config(accel=True, backbone=None, channels=CHANNELS, **overrides):
     return config
 
 
+def simclr_config(accel=True, **overrides):
+    config = dict(
+        type='AccelSimCLR' if accel else 'mmselfsup.SimCLR',
+        backbone=copy.deepcopy(BACKBONE),
+        neck=dict(
+            type='mmselfsup.NonLinearNeck',
+            in_channels=CHANNELS[-1],
+            hid_channels=24,
+            out_channels=16,
+            num_layers=2,
+            norm_cfg=dict(type='BN1d'),
+        ),
+        head=dict(
+            type='mmselfsup.ContrastiveHead',
+            loss=dict(type='mmcls.CrossEntropyLoss'),
+            temperature=0.1,
+        ),
+    )
+    if accel:
+        config['neck'].update(
+            type='IntermediateNeck', projector='NonLinearNeck', in_channels=CHANNELS
+        )
+        config['head'].update(type='AccelContrastiveHead')
+    config.update(overrides)
+    return config
+
+
+def swav_config(num_crops, accel=True, **overrides):
+    loss = dict(
+        type='AccelSwAVLoss' if accel else 'mmselfsup.SwAVLoss',
+        feat_dim=16,
+        num_crops=num_crops,
+        num_prototypes=20,
+    )
+    config = dict(
+        type='AccelSwAV' if accel else 'mmselfsup.SwAV',
+        backbone=copy.deepcopy(BACKBONE),
+        neck=dict(
+            type='mmselfsup.SwAVNeck',
+            in_channels=CHANNELS[-1],
+            hid_channels=24,
+            out_channels=16,
+            norm_cfg=dict(type='BN1d'),
+        ),
+        head=dict(type='AccelSwAVHead' if accel else 'mmselfsup.SwAVHead', loss=loss),
+    )
+    if accel:
+        config['neck'].update(
+            type='IntermediateNeck', projector='SwAVNeck', in_channels=CHANNELS
+        )
+    config.update(overrides)
+    return config
+
+
 def build(config):
     """Build a model from a config and leave the config as it was."""
     model = MODELS.build(copy.deepcopy(config))
@@ -51,4 +105,12 @@ def views(batch=4, size=64, channels=3, count=2, seed=0):
     return [
         torch.randn(batch, channels, size, size, generator=generator)
         for _ in range(count)
+    ]
+
+
+def multi_views(num_crops, batch=4, seed=0):
+    sizes = [64] * num_crops[0] + [32] * sum(num_crops[1:])
+    return [
+        views(batch=batch, size=size, count=1, seed=100 * seed + i)[0]
+        for i, size in enumerate(sizes)
     ]

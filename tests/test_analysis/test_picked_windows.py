@@ -11,9 +11,15 @@ from mmaccel.analysis.picked_windows import pick_windows, to_pixels
 from mmaccel.models.layers import hard_pair_crop
 from mmaccel.models.layers.windows import draw_windows
 from mmaccel.seeding import WINDOW, derived_generator
-from tests.builders import CROP, build, moco_config, views
-from tests.test_models.test_accel_simclr import simclr_config
-from tests.test_models.test_accel_swav import multi_views, swav_config
+from tests.builders import (
+    CROP,
+    build,
+    moco_config,
+    multi_views,
+    simclr_config,
+    swav_config,
+    views,
+)
 
 STRIDES = (4, 8)  # of a ResNet's stages 1 and 2
 

@@ -16,10 +16,12 @@ from mmaccel.analysis.profile import (
 )
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers.windows import _CropWindows
-from tests.builders import CROP
+from tests.builders import (
+    CROP,
+    simclr_config,
+    swav_config,
+)
 from tests.test_analysis.test_cost import config
-from tests.test_models.test_accel_simclr import simclr_config
-from tests.test_models.test_accel_swav import swav_config
 
 SLEEP = 0.15
 STAGES = ('stage 2', 'stage 3', 'stage 4')

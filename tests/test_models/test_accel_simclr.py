@@ -8,35 +8,13 @@ import torch
 
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers.windows import draw_windows, window_size
-from tests.builders import BACKBONE, CHANNELS, CROP, build, views
+from tests.builders import (
+    CROP,
+    build,
+    simclr_config,
+    views,
+)
 from tests.steps import assert_same_states, sgd, step
-
-
-def simclr_config(accel=True, **overrides):
-    config = dict(
-        type='AccelSimCLR' if accel else 'mmselfsup.SimCLR',
-        backbone=copy.deepcopy(BACKBONE),
-        neck=dict(
-            type='mmselfsup.NonLinearNeck',
-            in_channels=CHANNELS[-1],
-            hid_channels=24,
-            out_channels=16,
-            num_layers=2,
-            norm_cfg=dict(type='BN1d'),
-        ),
-        head=dict(
-            type='mmselfsup.ContrastiveHead',
-            loss=dict(type='mmcls.CrossEntropyLoss'),
-            temperature=0.1,
-        ),
-    )
-    if accel:
-        config['neck'].update(
-            type='IntermediateNeck', projector='NonLinearNeck', in_channels=CHANNELS
-        )
-        config['head'].update(type='AccelContrastiveHead')
-    config.update(overrides)
-    return config
 
 
 def test_last_exit_without_windows_equals_upstream():

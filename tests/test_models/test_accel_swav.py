@@ -12,46 +12,17 @@ from torch import nn
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.algorithms.accel_swav import same_size
 from mmaccel.models.layers.windows import draw_windows, window_size
-from tests.builders import BACKBONE, CHANNELS, CROP, build, views
+from tests.builders import (
+    CROP,
+    build,
+    multi_views,
+    swav_config,
+    views,
+)
 from tests.steps import assert_same_states, sgd, step
 from tests.test_compat.swav import upstream_sinkhorn
 
 CROPS = {'2x64': [2], '2x64+4x32': [2, 4]}
-
-
-def swav_config(num_crops, accel=True, **overrides):
-    loss = dict(
-        type='AccelSwAVLoss' if accel else 'mmselfsup.SwAVLoss',
-        feat_dim=16,
-        num_crops=num_crops,
-        num_prototypes=20,
-    )
-    config = dict(
-        type='AccelSwAV' if accel else 'mmselfsup.SwAV',
-        backbone=copy.deepcopy(BACKBONE),
-        neck=dict(
-            type='mmselfsup.SwAVNeck',
-            in_channels=CHANNELS[-1],
-            hid_channels=24,
-            out_channels=16,
-            norm_cfg=dict(type='BN1d'),
-        ),
-        head=dict(type='AccelSwAVHead' if accel else 'mmselfsup.SwAVHead', loss=loss),
-    )
-    if accel:
-        config['neck'].update(
-            type='IntermediateNeck', projector='SwAVNeck', in_channels=CHANNELS
-        )
-    config.update(overrides)
-    return config
-
-
-def multi_views(num_crops, batch=4, seed=0):
-    sizes = [64] * num_crops[0] + [32] * sum(num_crops[1:])
-    return [
-        views(batch=batch, size=size, count=1, seed=100 * seed + i)[0]
-        for i, size in enumerate(sizes)
-    ]
 
 
 def twins(num_crops):

@@ -5,10 +5,14 @@ import torch
 from mmengine.dist import all_reduce
 
 from mmaccel.engine.plan import StepPlan
-from tests.builders import build, views
+from tests.builders import (
+    build,
+    multi_views,
+    simclr_config,
+    swav_config,
+    views,
+)
 from tests.distributed import run_ranks
-from tests.test_models.test_accel_simclr import simclr_config
-from tests.test_models.test_accel_swav import multi_views, swav_config
 
 HALF = 4  # images a rank
 

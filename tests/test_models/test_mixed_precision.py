@@ -10,10 +10,15 @@ from mmselfsup.models.losses import swav_loss
 
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.losses import accel_swav_loss
-from tests.builders import CROP, build, moco_config, views
+from tests.builders import (
+    CROP,
+    build,
+    moco_config,
+    simclr_config,
+    swav_config,
+    views,
+)
 from tests.steps import sgd
-from tests.test_models.test_accel_simclr import simclr_config
-from tests.test_models.test_accel_swav import swav_config
 
 
 def is_full(x):

@@ -8,10 +8,15 @@ import torch
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers import HardExampleLayer, HardPairCropLayer
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
-from tests.builders import CROP, build, moco_config, views
+from tests.builders import (
+    CROP,
+    build,
+    moco_config,
+    simclr_config,
+    views,
+)
 from tests.distributed import run_ranks
 from tests.steps import sgd, step
-from tests.test_models.test_accel_simclr import simclr_config
 
 HARD_EXAMPLES = dict(type='HardExampleLayer')
 

@@ -9,9 +9,15 @@ from torch import nn
 
 from mmaccel.engine.plan import StepPlan
 from mmaccel.models.utils.stages import count_blocks, split_stages
-from tests.builders import BACKBONE, CROP, build, moco_config, views
-from tests.test_models.test_accel_simclr import simclr_config
-from tests.test_models.test_accel_swav import swav_config
+from tests.builders import (
+    BACKBONE,
+    CROP,
+    build,
+    moco_config,
+    simclr_config,
+    swav_config,
+    views,
+)
 
 DEEP = dict(BACKBONE, depth=50)
 
