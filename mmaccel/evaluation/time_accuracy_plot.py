@@ -52,14 +52,16 @@ def plot_time_accuracy(
         ((unit, name) for above, unit, name in _UNITS if longest >= above),
         (1, 'seconds'),
     )
-    families = list(dict.fromkeys(_family(curve.label)[0] for curve in curves))
+    families = list(dict.fromkeys(family_of(curve.label)[0] for curve in curves))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
         for curve in curves:
-            family, accel = _family(curve.label)
+            family, accel = family_of(curve.label)
             number = families.index(family)
             colour = COLOURS[number % len(COLOURS)]
-            paired = len({c.label for c in curves if _family(c.label)[0] == family}) > 1
+            paired = (
+                len({c.label for c in curves if family_of(c.label)[0] == family}) > 1
+            )
             x = curve.seconds / unit
             if curve.n > 1:
                 axes.fill_between(
@@ -87,7 +89,7 @@ def plot_time_accuracy(
         plt.close(figure)
 
 
-def _family(label: str) -> tuple[str, bool]:
+def family_of(label: str) -> tuple[str, bool]:
     """A label without ``Accel-`` and whether it had it, in any case."""
     accel = label.lower().startswith('accel-')
     return (label[len('accel-') :] if accel else label).lower(), accel

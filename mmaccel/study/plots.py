@@ -18,6 +18,7 @@ from mmaccel.evaluation.curves import Curve, average
 from mmaccel.evaluation.time_accuracy_plot import (
     COLOURS,
     STYLE,
+    family_of,
     plot_time_accuracy,
 )
 
@@ -65,12 +66,18 @@ def curves_plot(rows: Sequence[tuple[Group, str]]) -> Plot:
     """Accuracy on held-out images against training time, seeds as mean and range.
 
     Raises:
-        ConfigError: If two groups have one label.
+        ConfigError: If two groups have one label, or there are more than can be told
+            apart.
     """
     labels = [label for _, label in rows]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise ConfigError(f'two curves are labelled {twice[0]!r}')
+    if len({family_of(label)[0] for label in labels}) > len(COLOURS):
+        raise ConfigError(
+            f'a picture has {len(COLOURS)} colours; draw fewer groups (X and Accel-X '
+            'share one) or make two pictures'
+        )
     curves = [
         average(_curve(record, label) for record in group.finished)
         for group, label in rows

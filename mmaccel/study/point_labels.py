@@ -11,6 +11,8 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 _DISTANCES = (6, 14, 24, 36, 50, 66)  # points
+_STRAY = 40  # how much farther, not to seem another point's
+_CLEAR = 3  # free of points around a label, less than the first distance
 _FAR = 14  # from here on a thin line leads to the point
 _DIRECTIONS = (0, 180, 90, 270, 45, 315, 135, 225)  # degrees, the best first
 
@@ -25,7 +27,8 @@ def place_labels(
     """Write a label beside every point where it covers the least.
 
     Each is tried in eight directions at growing distances and stays where it covers no
-    other label and the fewest points; one far from its point is joined with it.
+    other label and the fewest points, nearer to its own than to any other; one far from
+    its point is joined with it.
 
     Args:
         axes (Axes): Drawn to completion but for the labels.
@@ -38,18 +41,21 @@ def place_labels(
     figure = axes.figure
     figure.canvas.draw()  # settles the layout, on which positions depend
     avoid = axes.transData.transform(np.array([*points, *obstacles]))
+    marks = avoid[: len(points)]
     frame = axes.get_window_extent()
     unit = figure.dpi / 72
     taken: list[Bbox] = []
-    for point, label in zip(points, labels):
+    for i, (point, label) in enumerate(zip(points, labels)):
         note = axes.annotate(
             label, point, (0, 0), textcoords='offset points', fontsize=size, zorder=5
         )
         note.set_in_layout(False)
         costs = {}
         for distance, degrees in product(_DISTANCES, _DIRECTIONS):
-            box = _move(note, distance, degrees).padded(unit)
-            costs[distance, degrees] = _cost(box, taken, avoid, frame) + distance * unit
+            box = _move(note, distance, degrees)
+            covered = _cost(box, taken, avoid, frame, unit)
+            stray = distance < _FAR and _gaps(box, marks).argmin() != i
+            costs[distance, degrees] = covered + (distance + _STRAY * stray) * unit
         distance, degrees = min(costs, key=lambda place: costs[place])
         taken.append(_move(note, distance, degrees).padded(unit))
         if distance >= _FAR:
@@ -79,9 +85,18 @@ def _lead(axes: Axes, point: tuple[float, float], offset: tuple[float, float]) -
     line.set_in_layout(False)
 
 
-def _cost(box: Bbox, taken: list[Bbox], avoid: np.ndarray, frame: Bbox) -> float:
+def _gaps(box: Bbox, marks: np.ndarray) -> np.ndarray:
+    """Distance of every point from a label, in pixels."""
+    beyond = np.maximum(np.maximum(box.min - marks, marks - box.max), 0)
+    return np.hypot(*beyond.T)
+
+
+def _cost(
+    box: Bbox, taken: list[Bbox], avoid: np.ndarray, frame: Bbox, unit: float
+) -> float:
     """What a label would cover: labels and the frame weigh more than points."""
-    inside = (avoid >= box.min).all(1) & (avoid <= box.max).all(1)
+    near = box.padded(_CLEAR * unit)
+    inside = ((avoid >= near.min) & (avoid <= near.max)).all(1)
     over = 0.0
     for other in taken:
         shared = Bbox.intersection(box, other)
