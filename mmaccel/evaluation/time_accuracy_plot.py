@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from .curves import Curve
 
-# Okabe and Ito's colours, which colour-blind readers tell apart
-_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+#: Okabe and Ito's colours, which colour-blind readers tell apart.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+#: matplotlib's settings for this picture and those that stand beside it.
+STYLE = {
+    'font.size': 9,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.color': '#e6e6e6',
+    'axes.axisbelow': True,
+    'legend.frameon': False,
+}
 _MARKERS = 'osD^vP*'
 _UNITS = ((2 * 86400, 86400, 'days'), (2 * 3600, 3600, 'hours'), (180, 60, 'minutes'))
 _NAMES = {'knn_top1': 'kNN top-1 accuracy (%)'}
 
 
 def plot_time_accuracy(
-    curves: Sequence[Curve], out: str | Path, metric: str = 'knn_top1'
+    curves: Sequence[Curve],
+    out: str | Path,
+    metric: str = 'knn_top1',
+    metadata: Mapping[str, str | None] | None = None,
 ) -> None:
     """Draw curves as figure 3 of the paper does, with a band where runs are several.
 
@@ -26,6 +39,8 @@ def plot_time_accuracy(
         curves (Sequence[Curve]): At least one.
         out (str or Path): File to write; its ending chooses the format.
         metric (str): Their metric, for the label of the axis.
+        metadata (Mapping, optional): What the file says of itself, as matplotlib's
+            ``savefig`` takes it. By default what matplotlib writes.
     """
     import matplotlib
 
@@ -37,23 +52,16 @@ def plot_time_accuracy(
         ((unit, name) for above, unit, name in _UNITS if longest >= above),
         (1, 'seconds'),
     )
-    style = {
-        'font.size': 9,
-        'axes.spines.top': False,
-        'axes.spines.right': False,
-        'axes.grid': True,
-        'grid.color': '#e6e6e6',
-        'axes.axisbelow': True,
-        'legend.frameon': False,
-    }
-    families = list(dict.fromkeys(_family(curve.label)[0] for curve in curves))
-    with plt.rc_context(style):
+    families = list(dict.fromkeys(family_of(curve.label)[0] for curve in curves))
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
         for curve in curves:
-            family, accel = _family(curve.label)
+            family, accel = family_of(curve.label)
             number = families.index(family)
-            colour = _COLOURS[number % len(_COLOURS)]
-            paired = len({c.label for c in curves if _family(c.label)[0] == family}) > 1
+            colour = COLOURS[number % len(COLOURS)]
+            paired = (
+                len({c.label for c in curves if family_of(c.label)[0] == family}) > 1
+            )
             x = curve.seconds / unit
             if curve.n > 1:
                 axes.fill_between(
@@ -77,11 +85,11 @@ def plot_time_accuracy(
         axes.set_xlim(left=0)
         axes.legend(loc='lower right', handlelength=2.8, fontsize=8)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=200)
+        figure.savefig(out, dpi=200, metadata=metadata)
         plt.close(figure)
 
 
-def _family(label: str) -> tuple[str, bool]:
+def family_of(label: str) -> tuple[str, bool]:
     """A label without ``Accel-`` and whether it had it, in any case."""
     accel = label.lower().startswith('accel-')
     return (label[len('accel-') :] if accel else label).lower(), accel

@@ -1,0 +1,216 @@
+"""A study's pictures, and the numbers they are drawn from."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mmaccel.engine.checkpoints import write_atomically
+from mmaccel.errors import ConfigError
+from mmaccel.evaluation.cached_features import hash_text
+from mmaccel.evaluation.curves import Curve, average
+from mmaccel.evaluation.time_accuracy_plot import (
+    COLOURS,
+    STYLE,
+    family_of,
+    plot_time_accuracy,
+)
+
+from .point_labels import place_labels
+from .summary import ACCURACIES, SECONDS, Group, Groups
+
+_HASH = 'Description'  # one of PNG's own keywords
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture that is known by its numbers, whatever draws it.
+
+    Args:
+        numbers (list): All that is drawn, labels included, as JSON has it.
+        save (Callable): Writes the picture to a path with such metadata.
+    """
+
+    numbers: list
+    save: Callable[[Path, dict], None]
+
+    @property
+    def hash(self) -> str:
+        """Of the numbers, 16 hexadecimal digits."""
+        rounded = json.loads(json.dumps(self.numbers), parse_float=_rounded)
+        return hash_text(rounded)[:16]
+
+    def draw(self, path: Path) -> None:
+        """Write the picture; it says which numbers it shows and not what drew it."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, path.name)
+            self.save(file, {'Software': None, _HASH: self.hash})
+            write_atomically(path, file.read_bytes())
+
+    def is_drawn(self, path: Path) -> bool:
+        """Whether the file is a picture of these numbers."""
+        try:
+            with Image.open(path) as image:
+                return image.info.get(_HASH) == self.hash
+        except (OSError, UnidentifiedImageError):
+            return False
+
+
+def curves_plot(rows: Sequence[tuple[Group, str]]) -> Plot:
+    """Accuracy on held-out images against training time, seeds as mean and range.
+
+    Raises:
+        ConfigError: If two groups have one label, or there are more than can be told
+            apart.
+    """
+    labels = [label for _, label in rows]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ConfigError(f'two curves are labelled {twice[0]!r}')
+    if len({family_of(label)[0] for label in labels}) > len(COLOURS):
+        raise ConfigError(
+            f'a picture has {len(COLOURS)} colours; draw fewer groups (X and Accel-X '
+            'share one) or make two pictures'
+        )
+    curves = [
+        average(_curve(record, label) for record in group.finished)
+        for group, label in rows
+        if group.n
+    ]
+    if not curves:
+        raise ConfigError('there is no finished run to draw')
+    numbers = [
+        [field.tolist() if isinstance(field, np.ndarray) else field for field in curve]
+        for curve in curves
+    ]
+    return Plot(
+        ['curves', numbers],
+        lambda path, metadata: plot_time_accuracy(curves, path, metadata=metadata),
+    )
+
+
+def frontier_plot(
+    groups: Groups,
+    rows: Sequence[tuple[Group, str]],
+    lines: Sequence[Sequence[Group]],
+    reference: str,
+    accuracy: str = 'knn',
+) -> Plot:
+    """Final accuracy against training time relative to a reference's.
+
+    Args:
+        groups (Groups): The study's.
+        rows (Sequence[tuple]): Groups to draw and their labels.
+        lines (Sequence[Sequence]): Those of them to join, each line by time, such as
+            baselines of several lengths: the frontier a method has to be above.
+        reference (str): Group with the time 1; ``'*/baseline'`` is the baseline of
+            each method.
+        accuracy (str): One of :data:`ACCURACIES`. Defaults to ``'knn'``.
+
+    Raises:
+        ConfigError: If a group has no such accuracy.
+    """
+    if accuracy not in ACCURACIES:
+        raise ConfigError(
+            f'there is no accuracy {accuracy}; there are {", ".join(ACCURACIES)}'
+        )
+    measure = ACCURACIES[accuracy]
+    points = []
+    for group, label in rows:
+        if not group.n:
+            continue
+        against = groups.reference(reference, group)
+        x = group.mean(SECONDS) / against.mean(SECONDS)
+        y = group.mean(measure)
+        cell = group.cell(measure)
+        points.append(
+            dict(name=group.name, label=label, x=x, y=y, std=cell and cell.std)
+        )
+    if not points:
+        raise ConfigError('there is no finished run to draw')
+    joined = [[group.name for group in line if group.n] for line in lines]
+    return Plot(
+        ['frontier', measure.heading, points, joined],
+        lambda path, metadata: _draw_frontier(
+            points, joined, measure.heading, path, metadata
+        ),
+    )
+
+
+def _draw_frontier(
+    points: list[dict], lines: list[list[str]], name: str, path: Path, metadata: dict
+) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    methods = list(dict.fromkeys(_method(point) for point in points))
+    joined = {name for line in lines for name in line}
+    obstacles: list[tuple[float, float]] = []
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 4.4), constrained_layout=True)
+        for line in lines:
+            ends = sorted((p['x'], p['y']) for p in points if p['name'] in line)
+            if not ends:
+                continue
+            colour = COLOURS[methods.index(line[0].split('/')[0]) % len(COLOURS)]
+            x, y = np.array(ends).T
+            axes.plot(x, y, '--', color=colour, linewidth=1.2, zorder=2)
+            fine = np.linspace(x[0], x[-1], 60)
+            obstacles += zip(fine, np.interp(fine, x, y))
+        for point in points:
+            colour = COLOURS[methods.index(_method(point)) % len(COLOURS)]
+            axes.errorbar(
+                point['x'],
+                point['y'],
+                yerr=point['std'],
+                color=colour,
+                marker='o',
+                markersize=5,
+                markerfacecolor='white' if point['name'] in joined else colour,
+                elinewidth=0.8,
+                capsize=2,
+                zorder=3,
+            )
+            if point['std']:
+                reach = np.linspace(-point['std'], point['std'], 9)
+                obstacles += [(point['x'], point['y'] + r) for r in reach]
+        axes.margins(0.12, 0.08)
+        axes.set_xlabel('training time relative to the reference')
+        bars = ', bars: ± std' if any(point['std'] for point in points) else ''
+        axes.set_ylabel(f'{name} (%{bars})')
+        place_labels(
+            axes,
+            [(point['x'], point['y']) for point in points],
+            [point['label'] for point in points],
+            obstacles,
+        )
+        figure.savefig(path, dpi=200, metadata=metadata)
+        plt.close(figure)
+
+
+def _curve(record: dict, label: str) -> Curve:
+    """A run's curve, its epochs for steps."""
+    points = record['curve']
+    if not points:
+        raise ConfigError(f'{record["name"]} has no curve to draw')
+    epoch, knn, seconds = (
+        np.array([point[name] for point in points])
+        for name in ('epoch', 'knn', 'seconds')
+    )
+    return Curve(label, 1, epoch, seconds, knn, knn, knn)
+
+
+def _method(point: dict) -> str:
+    return point['name'].split('/')[0]
+
+
+def _rounded(text: str) -> float:
+    return round(float(text), 4)  # the last digits of a mean depend on numpy
