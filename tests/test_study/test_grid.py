@@ -132,23 +132,13 @@ def test_schedule_options_and_data_reach_the_config():
 
 def test_building_changes_no_options(tmp_path):
     """Mmengine takes ``_delete_`` out of what it merges; every seed needs it."""
-    optimizer = dict(_delete_=True, type='Adam', lr=0.5)
-    grid = write(
-        tmp_path / 'grid.py',
-        runs=[
-            dict(
-                group='x',
-                config=BASELINE,
-                epochs=1,
-                seeds=[0, 1],
-                options={'optim_wrapper.optimizer': optimizer},
-            )
-        ],
-    )
-    runs = read_grid(grid)
-    for r in (*runs, *runs):
-        assert r.build().optim_wrapper.optimizer == dict(type='Adam', lr=0.5)
-        assert r.options == {'optim_wrapper.optimizer': optimizer}
+    adam = dict(type='Adam', lr=0.5)
+    options = {'optim_wrapper': dict(optimizer=dict(_delete_=True, **adam))}
+    run = dict(group='x', config=BASELINE, epochs=1, seeds=[0, 1], options=options)
+    runs = read_grid(write(tmp_path / 'grid.py', runs=[run]))
+    for r in (runs[0], *runs):
+        assert r.build().optim_wrapper.optimizer == adam
+        assert r.options == options
 
 
 @pytest.mark.parametrize('config', CONFIGS)
