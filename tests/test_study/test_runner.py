@@ -1,5 +1,7 @@
 """The runner: what is started and recorded, what is skipped, and a run in earnest."""
 
+import copy
+import functools
 import importlib.util
 import json
 import signal
@@ -12,8 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmaccel.study import runner
-from mmaccel.study.grid import read_grid
+from mmaccel.study import grid, runner
 from mmaccel.study.records import read_records
 from mmaccel.study.runner import StepFailed
 
@@ -27,6 +28,18 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+_read = functools.lru_cache(grid.load_config)
+
+
+@pytest.fixture(autouse=True)
+def quick_configs(monkeypatch):
+    """A file is read once, and not printed through yapf, which takes seconds."""
+    monkeypatch.setattr(grid, 'load_config', lambda path: copy.deepcopy(_read(path)))
+    monkeypatch.setattr(
+        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -52,12 +65,12 @@ def write_images(root, size=16):
 class Place:
     """A folder with a grid, images, records, and the tool over them."""
 
-    def __init__(self, folder, tool, capsys, **grid):
+    def __init__(self, folder, tool, capsys, **declared):
         self.folder = folder
         self.tool = tool
         self.capsys = capsys
         self.grid = folder / 'grid.py'
-        self.grid.write_text('\n'.join(f'{k} = {v!r}' for k, v in grid.items()))
+        self.grid.write_text('\n'.join(f'{k} = {v!r}' for k, v in declared.items()))
         self.records = folder / 'records.jsonl'
         write_images(folder / 'data')
 
@@ -233,9 +246,6 @@ def in_process(command, more, log):
 
 def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
     """Training, both probes, and what the record says of them; a retry on the way."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
     place = Place(
         tmp_path,
         tool,
@@ -274,7 +284,7 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
     assert calls == ['train.py', 'probe.py', 'train.py', 'probe.py', 'probe.py']
 
     (record,) = read_records(place.records)
-    (run,) = read_grid(str(place.grid))
+    (run,) = grid.read_grid(str(place.grid))
     assert record['key'] == run.key == failed['key']
     assert (record['name'], record['status']) == ('m/accel/5', 'ok')
     assert record['versions']['torch'] == torch.__version__
