@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Sequence
 
-import mmcv
 from mmcls.datasets import CustomDataset
 from mmselfsup.registry import DATASETS, TRANSFORMS
 
 from mmaccel.errors import ConfigError
+
+from .checked_image import LoadCheckedImage, UnreadableImageError
 
 PARTS = ('all', 'train', 'held_out')
 
@@ -32,7 +33,8 @@ class FolderInMemory(CustomDataset):
         **kwargs: As for :class:`mmcls.datasets.CustomDataset`.
 
     Raises:
-        ConfigError: If an argument is out of range or an image cannot be decoded.
+        ConfigError: If an argument is out of range, the folder or the part has no
+            image, or an image cannot be decoded or is cut short.
     """
 
     def __init__(
@@ -58,16 +60,29 @@ class FolderInMemory(CustomDataset):
         """Find the images of the part and decode them."""
         seen: Counter[int] = Counter()
         kept = []
-        for info in super().load_data_list():
+        for info in self._all():
             held_out = seen[info['gt_label']] % self.every == self.every - 1
             seen[info['gt_label']] += 1
             if self.part == 'all' or held_out == (self.part == 'held_out'):
                 kept.append(info)
+        if not kept:
+            raise ConfigError(
+                f'no class in {self.img_prefix} has {self.every} images, so none is '
+                'held out; lower every'
+            )
+        load = LoadCheckedImage()
         for info in kept:
-            info['img'] = mmcv.imread(info['img_path'], backend='cv2')
-            if info['img'] is None:
-                raise ConfigError(
-                    f'{info["img_path"]} is not an image, or damaged; replace or '
-                    'remove it'
-                )
+            try:
+                info['img'] = load(dict(info))['img']
+            except UnreadableImageError as error:
+                raise ConfigError(f'{error}; replace or remove it') from error
         return kept
+
+    def _all(self) -> list[dict]:
+        try:
+            return super().load_data_list()
+        except (FileNotFoundError, RuntimeError) as error:
+            raise ConfigError(
+                f'{self.img_prefix} has no images in <class>/; set data_root to a '
+                'folder with one sub-folder a class'
+            ) from error

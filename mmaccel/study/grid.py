@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Mapping
@@ -13,7 +14,11 @@ from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.cached_features import hash_text
 
+#: Splits on which final features can be judged.
+SPLITS = ('held_out', 'test')
+
 _WIDTH = 64  # channels of the first stage of a ResNet
+_PRECISIONS = (None, 'bf16', 'fp16')
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Run:
             Defaults to none; the curve is there in any case.
         stages (bool): Whether the probe judges every stage's features. Defaults to
             False.
+
+    Raises:
+        ConfigError: If an argument is out of range, whatever comes of it taking hours.
     """
 
     group: str
@@ -46,6 +54,19 @@ class Run:
     amp: str | None = None
     judge: tuple[str, ...] = ()
     stages: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ('amp', self.amp, _PRECISIONS),
+            *(('judge', split, SPLITS) for split in self.judge),
+        ):
+            if value not in allowed:
+                raise ConfigError(
+                    f'{self.name}: {name} is {value!r}; use one of {allowed}'
+                )
+        for name in ('epochs', 'width'):
+            if getattr(self, name) < 1:
+                raise ConfigError(f'{self.name}: {name} must be 1 or more')
 
     @property
     def name(self) -> str:
@@ -71,7 +92,7 @@ class Run:
         for scheduler in cfg.param_scheduler:
             if scheduler.type == 'CosineAnnealingLR':
                 scheduler.update(T_max=self.epochs, end=self.epochs)
-        cfg.merge_from_dict(dict(self.options))
+        cfg.merge_from_dict(deepcopy(dict(self.options)))  # it changes what it merges
         if data_root is not None:
             monitor = cfg.default_hooks.knn
             for loader in (
@@ -103,7 +124,10 @@ def _scaled(channels: Any, width: int) -> Any:
     if not isinstance(channels, int):
         return tuple(_scaled(c, width) for c in channels)
     if channels * width % _WIDTH:
-        raise ConfigError(f'width={width} leaves no whole channels of {channels}')
+        raise ConfigError(
+            f'width={width} leaves no whole channels of {channels}; use another, '
+            f'such as {_WIDTH // 2}'
+        )
     return channels * width // _WIDTH
 
 
@@ -115,27 +139,34 @@ def read_grid(path: str) -> list[Run]:
     are added to the common ones.
 
     Raises:
-        ConfigError: If there is no such file, an argument is unknown, or two runs have
-            one name.
+        ConfigError: If there is no such file, it declares no runs, an argument is
+            unknown, missing or out of range, or two runs have one name.
     """
     if not Path(path).is_file():
-        raise ConfigError(f'there is no grid {path}')
+        raise ConfigError(f'there is no grid {path}; grids are in configs/study/grids')
     grid = Config.fromfile(path)._cfg_dict.to_dict()
+    if not grid.get('runs'):
+        raise ConfigError(f'{path} has no runs; a grid is a config with a list of them')
+    common = grid.get('common', {})
     runs = []
     for entry in grid['runs']:
-        merged = {**grid.get('common', {}), **entry}
-        merged['options'] = {
-            **grid.get('common', {}).get('options', {}),
-            **entry.get('options', {}),
-        }
+        merged = {**common, **entry}
+        merged['options'] = {**common.get('options', {}), **entry.get('options', {})}
         merged['judge'] = tuple(merged.get('judge', ()))
         for seed in merged.pop('seeds', (0,)):
             try:
                 runs.append(Run(seed=seed, **merged))
             except TypeError as error:
-                raise ConfigError(f'{path}: {entry.get("group")}: {error}') from error
+                known = [f.name for f in fields(Run) if f.name != 'seed'] + ['seeds']
+                raise ConfigError(
+                    f'{path}: {entry.get("group")}: {error}; a run has '
+                    f'{", ".join(known)}'
+                ) from error
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f'{path} has two runs called {", ".join(twice)}')
+        raise ConfigError(
+            f'{path} has two runs called {", ".join(twice)}; give one another group or '
+            'other seeds'
+        )
     return runs

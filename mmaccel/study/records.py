@@ -11,10 +11,17 @@ _LOCK = Lock()
 
 
 def add_record(path: str | Path, record: dict) -> None:
-    """Add a record; one process with several threads may write at a time."""
-    line = json.dumps(record, sort_keys=True) + '\n'
+    """Add a record; one process with several threads may write at a time.
+
+    Half a line, left by a process that was killed, is ended first.
+    """
+    line = json.dumps(record, sort_keys=True).encode() + b'\n'
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with _LOCK, open(path, 'a', encoding='utf-8') as file:
+    with _LOCK, open(path, 'a+b') as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b'\n':
+                line = b'\n' + line
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
@@ -24,7 +31,7 @@ def read_records(*paths: str | Path) -> list[dict]:
     """The latest record of every run, in the order of their first.
 
     Failed runs are among them unless a later try succeeded. A file that does not exist
-    holds none; half a line, left by a process that was killed, is passed over.
+    holds none, and half a line is passed over.
     """
     records: dict[str, dict] = {}
     for path in paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch
 import torchvision
@@ -24,7 +25,9 @@ from mmaccel.version import __version__
 from .grid import Run
 from .records import add_record
 
-_TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+_PACKAGE = Path(__file__).resolve().parents[1]
+_MIM = _PACKAGE / '.mim'  # in an installed package
+_TOOLS = (_MIM if _MIM.is_dir() else _PACKAGE.parent) / 'tools'
 _TRAIN = _TOOLS / 'train.py'
 _CONFIG = 'run.json'
 _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
@@ -32,6 +35,10 @@ _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
 
 class StepFailed(Exception):
     """A command of a run ended with an error, whose last lines this holds."""
+
+
+class Interrupted(Exception):
+    """A command of a run was told to end, by Ctrl-C for instance."""
 
 
 class Study:
@@ -57,19 +64,24 @@ class Study:
 
         On a CPU each has one thread, so that they do not disturb each other.
         """
+        jobs = max(jobs, 1)
         for run in runs:  # reading configs is not for several threads
             folder = self._folder(run)
             folder.mkdir(parents=True, exist_ok=True)
             run.build(self.data_root).dump(str(folder / _CONFIG))
-        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+        with ThreadPoolExecutor(jobs) as pool:
             results = list(pool.map(lambda run: self.run(run, jobs), runs))
         return [run.name for run, ok in zip(runs, results) if not ok]
 
     def run(self, run: Run, jobs: int = 1) -> bool:
-        """Execute one run and record it; tell whether it came to its end."""
+        """Execute one run and record it; tell whether it came to its end.
+
+        Whatever goes wrong is recorded as well, since other runs wait for their turn.
+        One that was interrupted has no record: it is still to do.
+        """
         start = time.perf_counter()
         print(f'start   {run.name}', flush=True)
-        record = dict(
+        record: dict[str, Any] = dict(
             key=run.key,
             name=run.name,
             run=asdict(run),
@@ -84,8 +96,13 @@ class Study:
         )
         try:
             record.update(self._execute(run), status='ok')
+        except Interrupted:
+            print(f'stopped {run.name}', flush=True)
+            return False
         except StepFailed as error:
             record.update(status='failed', error=str(error))
+        except Exception as error:
+            record.update(status='failed', error=f'{type(error).__name__}: {error}')
         record['seconds_elapsed'] = round(time.perf_counter() - start, 1)
         add_record(self.records, record)
         print(
@@ -107,7 +124,7 @@ class Study:
             options,
             log,
         )
-        result = dict(
+        result: dict[str, Any] = dict(
             train_py_seconds=round(time.perf_counter() - start, 1), **_curve(folder)
         )
         checkpoint = folder / f'epoch_{run.epochs}.pth'
@@ -118,10 +135,11 @@ class Study:
             if split == 'test':
                 where += ['--data-root', self.data_root]
             _call(probe, where, log)
-            result[split] = {}
-            for name in metrics:
-                file = folder / split / name / 'result.json'
-                result[split][name] = json.loads(file.read_text())['metrics']
+            results = {n: folder / split / n / 'result.json' for n in metrics}
+            result[split] = {
+                name: json.loads(file.read_text())['metrics']
+                for name, file in results.items()
+            }
             shutil.rmtree(folder / split / 'features')
         return result
 
@@ -133,7 +151,8 @@ def _call(command: list, more: list, log: Path) -> None:
     """Run a tool in a process of its own, its output added to a log.
 
     Raises:
-        StepFailed: With the last line that it wrote.
+        StepFailed: With the last lines that it wrote.
+        Interrupted: If a signal told it to end.
     """
     env = dict(os.environ)
     if not torch.cuda.is_available():
@@ -145,25 +164,31 @@ def _call(command: list, more: list, log: Path) -> None:
             stderr=subprocess.STDOUT,
             env=env,
         )
+    if -code in (signal.SIGINT, signal.SIGTERM):
+        raise Interrupted
     if code:
         last = log.read_text(encoding='utf-8', errors='replace').strip()[-500:]
         raise StepFailed(f'{Path(command[0]).name} ended with {code}: {last}')
 
 
 def _curve(folder: Path) -> dict:
-    """Accuracy and seconds by epoch, and the time of the steps, from a run's log."""
+    """Accuracy and seconds by epoch, and the time of the steps, from a run's log.
+
+    A resumed run measures epochs again that it had lost; the later values count.
+    """
     records = read_scalars(folder)
     steps = [r for r in records if 'time' in r and 'loss' in r]
+    curve = {
+        r['epoch']: dict(
+            epoch=r['epoch'],
+            knn=round(r['knn_top1'], 2),
+            seconds=round(r['train_seconds'], 2),
+        )
+        for r in records
+        if 'knn_top1' in r
+    }
     return dict(
-        curve=[
-            dict(
-                epoch=r['epoch'],
-                knn=round(r['knn_top1'], 2),
-                seconds=round(r['train_seconds'], 2),
-            )
-            for r in records
-            if 'knn_top1' in r
-        ],
+        curve=list(curve.values()),
         step_ms=round(1000 * median(r['time'] for r in steps), 2),
         data_ms=round(1000 * median(r['data_time'] for r in steps), 2),
     )

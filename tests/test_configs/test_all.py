@@ -15,7 +15,7 @@ from tests.folder_run import write_images
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted(
     str(path.relative_to(ROOT))
-    for folder in ('accel', 'ablations', 'baselines', 'small')
+    for folder in ('accel', 'ablations', 'baselines', 'small', 'study')
     for path in (ROOT / folder).glob('*.py')
 )
 SIZES = {224: 64, 196: 48, 160: 64, 128: 32, 96: 32}
@@ -24,7 +24,7 @@ SIZES = {224: 64, 196: 48, 160: 64, 128: 32, 96: 32}
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp('images')
-    write_images(folder, number=16, size=70)
+    write_images(folder / 'class', number=16, size=70)
     return folder
 
 
@@ -67,18 +67,16 @@ def reduced(name, images, work_dir):
     for transform in dicts(cfg.train_dataloader.dataset):
         if transform.get('type', '').endswith('Crop'):
             transform['size'] = SIZES.get(transform['size'], transform['size'])
-    if cfg.train_dataloader.dataset.type != 'mmcls.FashionMNIST':
-        pipeline = cfg.train_dataloader.dataset.pipeline
-    else:  # grey images from files instead of an array
-        pipeline = [
-            dict(type='LoadImageFromFile', color_type='grayscale'),
-            *cfg.train_dataloader.dataset.pipeline,
-        ]
-    cfg.train_dataloader.update(
-        batch_size=4,
-        num_workers=0,
-        dataset=dict(type='UnlabelledFolder', data_root=str(images), pipeline=pipeline),
-    )
+    dataset = cfg.train_dataloader.dataset
+    if dataset.type == 'FolderInMemory':
+        dataset.update(part='all')
+    else:
+        pipeline = dataset.pipeline
+        if dataset.type == 'mmcls.FashionMNIST':  # from files instead of an array
+            pipeline.insert(0, dict(type='LoadImageFromFile', color_type='grayscale'))
+        dataset = dict(type='UnlabelledFolder', pipeline=pipeline)
+    dataset.update(data_root=str(images))
+    cfg.train_dataloader.update(batch_size=4, num_workers=0, dataset=dataset)
     cfg.default_hooks.pop('knn', None)  # has tests of its own
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2, max_keep_ckpts=-1)
     cfg.randomness = dict(seed=0)

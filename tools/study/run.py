@@ -91,13 +91,37 @@ def chosen(runs: list[Run], patterns: list[str] | None) -> list[Run]:
     return [r for r in runs if any(fnmatch.fnmatch(r.name, p) for p in patterns)]
 
 
+def check_distinct(runs: list[Run]) -> None:
+    """Refuse two names for one run: of two records of it only the later would count."""
+    names: dict[str, str] = {}
+    for run in runs:
+        other = names.setdefault(run.key, run.name)
+        if other != run.name:
+            raise ConfigError(
+                f'{other} and {run.name} differ in nothing but their name; declare one '
+                'of them'
+            )
+
+
+def check_images(data_root: str, runs: list[Run]) -> None:
+    """Refuse a folder without the images that runs need, before each fails by it."""
+    splits = ['train', *({'test'} & {s for run in runs for s in run.judge})]
+    for split in splits:
+        if not any(Path(data_root, split).glob('*/*')):
+            raise ConfigError(
+                f'{data_root} has no images in {split}/<class>/; name the folder that '
+                'has with --data-root'
+            )
+
+
 def execute(args: argparse.Namespace) -> None:
     """Run what is missing.
 
     Raises:
-        ConfigError: If a run failed.
+        ConfigError: If it cannot be started, or a run failed.
     """
     runs = chosen(read_grid(args.grid), args.only)
+    check_distinct(runs)
     done = {record['key']: record for record in read_records(args.records)}
     if args.list:
         for run in runs:
@@ -110,12 +134,15 @@ def execute(args: argparse.Namespace) -> None:
         if run.key not in done or (args.retry and done[run.key]['status'] == 'failed')
     ]
     print(f'{len(runs)} runs, {len(missing)} to do', flush=True)
+    if not missing:
+        return
+    check_images(args.data_root, missing)
     study = Study(args.data_root, args.work_dir, args.records)
     failed = study.run_all(missing, args.jobs)
     if failed:
         raise ConfigError(
-            f'{len(failed)} of {len(missing)} runs failed: {", ".join(failed)}; the '
-            f'reasons are in {args.records}, --retry repeats them'
+            f'{len(failed)} of {len(missing)} runs did not end: {", ".join(failed)}; '
+            f'reasons are in {args.records}, --retry repeats those that failed'
         )
 
 
