@@ -18,6 +18,15 @@ from mmaccel.evaluation.cached_features import hash_text
 SPLITS = ('held_out', 'test')
 
 _WIDTH = 64  # channels of the first stage of a ResNet
+_DECISIVE = (
+    'model',
+    'train_dataloader',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'custom_hooks',
+    'fast_views',
+)
 _PRECISIONS = (None, 'bf16', 'fp16')
 
 
@@ -75,8 +84,13 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that the result depends on, the data's place excepted."""
-        settings = self.build()._cfg_dict.to_dict()
+        """Hash of everything that the result depends on, the data's place excepted.
+
+        What is logged and saved does not count.
+        """
+        cfg = self.build()._cfg_dict.to_dict()
+        settings = {name: cfg[name] for name in _DECISIVE if name in cfg}
+        settings['knn'] = cfg['default_hooks']['knn']
         return hash_text([settings, self.seed, self.amp, self.judge, self.stages])[:16]
 
     def build(self, data_root: str | None = None) -> Config:
@@ -88,11 +102,8 @@ class Run:
         """
         cfg = load_config(self.config)
         narrow(cfg.model, self.width)
-        cfg.train_cfg.max_epochs = self.epochs
-        for scheduler in cfg.param_scheduler:
-            if scheduler.type == 'CosineAnnealingLR':
-                scheduler.update(T_max=self.epochs, end=self.epochs)
         cfg.merge_from_dict(deepcopy(dict(self.options)))  # it changes what it merges
+        shorten(cfg, self.epochs)
         if data_root is not None:
             monitor = cfg.default_hooks.knn
             for loader in (
@@ -102,6 +113,16 @@ class Run:
             ):
                 loader.dataset.data_root = str(Path(data_root, 'train'))
         return cfg
+
+
+def shorten(cfg: Config, epochs: int) -> None:
+    """Give a schedule another length, each part of it keeping its share."""
+    factor = epochs / cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.param_scheduler:
+        for name in ('begin', 'end', 'T_max'):
+            if name in scheduler:
+                scheduler[name] = round(scheduler[name] * factor, 6)
 
 
 def narrow(model: dict, width: int) -> None:
