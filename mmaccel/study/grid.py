@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -153,11 +154,18 @@ def _scaled(channels: Any, width: int) -> Any:
 
 
 def read_grid(path: str) -> list[Run]:
-    """Read a grid file.
+    """Read a grid file, a config with these names:
 
-    It is a config with ``common``, what all runs share, and ``runs``, a list of
-    dicts of :class:`Run`'s arguments with ``seeds`` for ``seed``. ``options`` of a run
-    are added to the common ones.
+    * ``variants``: name to the settings that differ from the method's config,
+    * ``config``: a config's path with ``{method}`` and ``{accel}``, which is
+      ``'accel-'``, or nothing where a variant's name begins with ``baseline``,
+    * ``common``: arguments of :class:`Run` for all; a variant's settings are added to
+      its ``options``,
+    * ``runs``: a list of dicts with ``methods``, ``variants``, ``epochs`` and ``seeds``
+      (by default 0 alone), each of which stands for all their combinations, and further
+      arguments of :class:`Run`.
+
+    The group of a run is called ``method/variant-<epochs>e``.
 
     Raises:
         ConfigError: If there is no such file, it declares no runs, an argument is
@@ -168,26 +176,52 @@ def read_grid(path: str) -> list[Run]:
     grid = Config.fromfile(path)._cfg_dict.to_dict()
     if not grid.get('runs'):
         raise ConfigError(f'{path} has no runs; a grid is a config with a list of them')
-    common = grid.get('common', {})
     runs = []
     for entry in grid['runs']:
-        merged = {**common, **entry}
-        merged['options'] = {**common.get('options', {}), **entry.get('options', {})}
-        merged['judge'] = tuple(merged.get('judge', ()))
-        for seed in merged.pop('seeds', (0,)):
-            try:
-                runs.append(Run(seed=seed, **merged))
-            except TypeError as error:
-                known = [f.name for f in fields(Run) if f.name != 'seed'] + ['seeds']
-                raise ConfigError(
-                    f'{path}: {entry.get("group")}: {error}; a run has '
-                    f'{", ".join(known)}'
-                ) from error
+        missing = {'methods', 'variants', 'epochs'} - set(entry)
+        if missing:
+            raise ConfigError(
+                f'{path}: {entry} lacks {", ".join(sorted(missing))}; runs are '
+                'declared by lists of methods, variants, epochs and seeds'
+            )
+        axes = [entry.pop(name) for name in ('methods', 'variants', 'epochs')]
+        for combination in product(*axes, entry.pop('seeds', [0])):
+            runs.append(_run(path, grid, entry, *combination))
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f'{path} has two runs called {", ".join(twice)}; give one another group or '
-            'other seeds'
+            f'{path} has two runs called {", ".join(twice)}; declare each once'
         )
     return runs
+
+
+def _run(
+    path: str,
+    grid: dict,
+    entry: dict,
+    method: str,
+    variant: str,
+    epochs: int,
+    seed: int,
+) -> Run:
+    if variant not in grid['variants']:
+        raise ConfigError(
+            f'{path} does not say what {variant} is; add it to its variants'
+        )
+    merged = {**grid.get('common', {}), **entry}
+    merged['options'] = {**merged.get('options', {}), **grid['variants'][variant]}
+    accel = '' if variant.startswith('baseline') else 'accel-'
+    try:
+        return Run(
+            group=f'{method}/{variant}-{epochs}e',
+            config=grid['config'].format(method=method, accel=accel),
+            epochs=epochs,
+            seed=seed,
+            **merged,
+        )
+    except TypeError as error:
+        known = ', '.join(sorted({f.name for f in fields(Run)}))
+        raise ConfigError(
+            f'{path}: {method}/{variant}: {error}; a run has {known}'
+        ) from error

@@ -1,0 +1,82 @@
+# What the grids have in common: every variant's difference from its method's config,
+# configs/study/accel-*, or from the baseline's where its name begins with `baseline`.
+_last = dict(exit_probs=(0, 0, 0, 1))
+_whole = {'model.crop_layer': None}
+_sum = {'model.supervision': 'cumulative'}
+_view = 'train_dataloader.dataset.pipeline.0.transforms.0.0.'
+
+
+def _hook(**settings):
+    hook = dict(type='PartialBackpropHook', measure_interval=0, **settings)
+    return {'custom_hooks': [hook]}
+
+
+_paper = {
+    'baseline': {},
+    'paper': {},
+    # Tables 4 to 7
+    'pb': _whole,
+    'hp': _hook(**_last),
+    # half of the residual blocks costs about what the exits cost
+    'skipping': _hook(update_scheme='skipping', num_blocks=4),
+    'nearby-block': _hook(update_scheme='nearby_block'),
+    'easy-pair': {'model.crop_layer.select': 'easy'},
+    'random-pair': {'model.crop_layer.select': 'random'},
+    'hard-example': {
+        'model.crop_layer': dict(
+            _delete_=True, type='HardExampleLayer', after_stages=(1, 2), keep=0.5625
+        )
+    },
+    'candidates-1': {'model.crop_layer.num_candidates': 1},
+    'candidates-4': {'model.crop_layer.num_candidates': 4},
+    'candidates-10': {'model.crop_layer.num_candidates': 10},
+}
+
+_small_first = [dict(begin=0, view_scale=2 / 3), dict(begin=0.5, view_scale=1)]
+_moving = [
+    dict(begin=0, exit_probs=(1, 1, 0, 0)),
+    dict(begin=0.25, exit_probs=(0, 1, 1, 0)),
+    dict(begin=0.5, exit_probs=(0, 0, 1, 1)),
+    dict(begin=0.75, exit_probs=(0, 0, 0, 1)),
+]
+_rare_stages_faster = {
+    part.format(stage - parts): dict(lr_mult=4 / (5 - stage))
+    for stage in (2, 3, 4)
+    for part, parts in (('backbone.layer{}', 0), ('neck.projectors.{}', 1))
+}
+
+_ours = {
+    'pb-sum': {**_whole, **_sum},
+    # the full network with the sum: deep supervision without exits
+    'full-sum': {**_whole, **_sum, **_hook(**_last)},
+    'paper-sum': _sum,
+    'pb-sum-small-first': {**_whole, **_sum, **_hook(phases=_small_first)},
+    'small-first': {**_whole, **_hook(**_last, phases=_small_first)},
+    'full-sum-small-first': {**_whole, **_sum, **_hook(**_last, phases=_small_first)},
+    'pb-late': {**_whole, **_hook(exit_probs=(1, 1, 1, 3))},
+    'pb-sum-late': {**_whole, **_sum, **_hook(exit_probs=(1, 1, 1, 3))},
+    'pb-sum-moving': {**_whole, **_sum, **_hook(phases=_moving)},
+    'pb-sum-whole-end': {
+        **_whole,
+        **_sum,
+        **_hook(phases=[dict(begin=0.75, exit_probs=(0, 0, 0, 1))]),
+    },
+    'pb-sum-lr': {
+        **_whole,
+        **_sum,
+        'optim_wrapper.paramwise_cfg': dict(custom_keys=_rare_stages_faster),
+    },
+    'pb-sum-weights': {**_whole, **_sum, 'model.loss_weights': (0.25, 0.5, 0.75, 1)},
+    # windows crop a second time: views that are cropped less to begin with
+    'paper-sum-large-views': {**_sum, _view + 'scale': (0.5, 1.0)},
+    'baseline-large-views': {_view + 'scale': (0.5, 1.0)},
+    'paper-sum-ratio-90': {**_sum, 'model.crop_layer.crop_ratio': 0.9},
+    'paper-sum-after-1': {**_sum, 'model.crop_layer.after_stages': (1,)},
+    'paper-sum-no-windows-at-end': {
+        **_sum,
+        **_hook(phases=[dict(begin=0.5, windows=False)]),
+    },
+}
+
+config = 'configs/study/{accel}{method}_r18_cifar10.py'
+variants = {**_paper, **_ours}
