@@ -38,8 +38,8 @@ class Run:
     """One pretraining and how it is judged.
 
     Args:
-        group (str): Method and variant, such as ``'mocov2/paper'``; what its seeds
-            have in common.
+        group (str): Method, variant and length, such as ``'mocov2/paper-200e'``; what
+            its seeds have in common.
         config (str): The config it starts from.
         seed (int): Of everything random.
         epochs (int): Of the whole schedule.
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Such as ``'mocov2/paper/0'``, the last being the seed."""
+        """Such as ``'mocov2/paper-200e/0'``, the last being the seed."""
         return f'{self.group}/{self.seed}'
 
     @cached_property
