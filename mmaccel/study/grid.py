@@ -29,6 +29,8 @@ _DECISIVE = (
     'fast_views',
 )
 _PRECISIONS = (None, 'bf16', 'fp16')
+_AXES = ('methods', 'variants', 'epochs', 'seeds')
+_NAMED = ('group', 'config', 'epochs', 'seed')  # arguments that these lists settle
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Run:
     """One pretraining and how it is judged.
 
     Args:
-        group (str): Method and variant, such as ``'mocov2/paper'``; what its seeds
-            have in common.
+        group (str): Method, variant and length, such as ``'mocov2/paper-200e'``; what
+            its seeds have in common.
         config (str): The config it starts from.
         seed (int): Of everything random.
         epochs (int): Of the whole schedule.
@@ -75,12 +77,16 @@ class Run:
                     f'{self.name}: {name} is {value!r}; use one of {allowed}'
                 )
         for name in ('epochs', 'width'):
-            if getattr(self, name) < 1:
-                raise ConfigError(f'{self.name}: {name} must be 1 or more')
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(
+                    f'{self.name}: {name} is {value!r}; it must be a whole number, '
+                    '1 or more'
+                )
 
     @property
     def name(self) -> str:
-        """Such as ``'mocov2/paper/0'``, the last being the seed."""
+        """Such as ``'mocov2/paper-200e/0'``, the last being the seed."""
         return f'{self.group}/{self.seed}'
 
     @cached_property
@@ -159,34 +165,43 @@ def read_grid(path: str) -> list[Run]:
     * ``variants``: name to the settings that differ from the method's config,
     * ``config``: a config's path with ``{method}`` and ``{accel}``, which is
       ``'accel-'``, or nothing where a variant's name begins with ``baseline``,
-    * ``common``: arguments of :class:`Run` for all; a variant's settings are added to
-      its ``options``,
+    * ``common``: arguments of :class:`Run` for all,
     * ``runs``: a list of dicts with ``methods``, ``variants``, ``epochs`` and ``seeds``
       (by default 0 alone), each of which stands for all their combinations, and further
-      arguments of :class:`Run`.
+      arguments of :class:`Run`, which replace the common ones.
+
+    ``options`` are added up: the common ones, those of the entry, the variant's, of
+    which the later win.
 
     The group of a run is called ``method/variant-<epochs>e``.
 
     Raises:
-        ConfigError: If there is no such file, it declares no runs, an argument is
-            unknown, missing or out of range, or two runs have one name.
+        ConfigError: If there is no such file, it declares no runs, a list is missing
+            or empty, an argument is unknown or out of range, a variant is not declared,
+            or two runs have one name.
     """
     if not Path(path).is_file():
         raise ConfigError(f'there is no grid {path}; grids are in configs/study/grids')
     grid = Config.fromfile(path)._cfg_dict.to_dict()
     if not grid.get('runs'):
         raise ConfigError(f'{path} has no runs; a grid is a config with a list of them')
+    for name in ('variants', 'config'):
+        if name not in grid:
+            raise ConfigError(
+                f'{path} has no {name}; configs/study/grids/variants.py, as its '
+                '_base_, has'
+            )
     runs = []
     for entry in grid['runs']:
-        missing = {'methods', 'variants', 'epochs'} - set(entry)
-        if missing:
+        entry.setdefault('seeds', [0])
+        wrong = [name for name in _AXES if not _is_filled_list(entry.get(name))]
+        if wrong:
             raise ConfigError(
-                f'{path}: {entry} lacks {", ".join(sorted(missing))}; runs are '
+                f'{path}: {entry} needs a list of {", ".join(wrong)}; runs are '
                 'declared by lists of methods, variants, epochs and seeds'
             )
-        axes = [entry.pop(name) for name in ('methods', 'variants', 'epochs')]
-        for combination in product(*axes, entry.pop('seeds', [0])):
-            runs.append(_run(path, grid, entry, *combination))
+        axes = [entry.pop(name) for name in _AXES]
+        runs += [_run(path, grid, entry, *values) for values in product(*axes)]
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -209,19 +224,40 @@ def _run(
         raise ConfigError(
             f'{path} does not say what {variant} is; add it to its variants'
         )
-    merged = {**grid.get('common', {}), **entry}
-    merged['options'] = {**merged.get('options', {}), **grid['variants'][variant]}
+    common = grid.get('common', {})
+    merged = {**common, **entry}
+    known = sorted({f.name for f in fields(Run)} - set(_NAMED))
+    unknown = sorted(set(merged) - set(known))
+    if unknown:
+        raise ConfigError(
+            f'{path}: {method}/{variant}: {", ".join(unknown)} is not understood; '
+            f'beside its lists a run has {", ".join(known)}'
+        )
+    merged['judge'] = tuple(merged.get('judge', ()))
+    merged['options'] = {
+        **common.get('options', {}),
+        **entry.get('options', {}),
+        **grid['variants'][variant],
+    }
+    return Run(
+        group=f'{method}/{variant}-{epochs}e',
+        config=_config(path, grid['config'], method, variant),
+        epochs=epochs,
+        seed=seed,
+        **merged,
+    )
+
+
+def _config(path: str, template: str, method: str, variant: str) -> str:
     accel = '' if variant.startswith('baseline') else 'accel-'
     try:
-        return Run(
-            group=f'{method}/{variant}-{epochs}e',
-            config=grid['config'].format(method=method, accel=accel),
-            epochs=epochs,
-            seed=seed,
-            **merged,
-        )
-    except TypeError as error:
-        known = ', '.join(sorted({f.name for f in fields(Run)}))
+        return template.format(method=method, accel=accel)
+    except (KeyError, IndexError, ValueError) as error:
         raise ConfigError(
-            f'{path}: {method}/{variant}: {error}; a run has {known}'
+            f'{path}: the config {template!r} is not possible; {{method}} and '
+            '{accel} are filled in'
         ) from error
+
+
+def _is_filled_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,12 @@ from typing import Any, Sequence
 import torch
 import torchvision
 
+from mmaccel.engine.checkpoints import find_newest
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.hardware import processor_name
 from mmaccel.version import __version__
 
+from .children import Children, Interrupted, unwound_by_signals
 from .grid import Run
 from .records import add_record
 
@@ -32,13 +33,12 @@ _TRAIN = _TOOLS / 'train.py'
 _CONFIG = 'run.json'
 _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
 
+_ERROR = re.compile(r'(\[rank \d+\] )?error: |[\w.]+(Error|Exception|Interrupt)(:|$)')
+_FOLDERS = re.compile(r'(?<![\w.>/-])/(?:[^\s/:\'"]+/)*(?=[\w.])')
+
 
 class StepFailed(Exception):
-    """A command of a run ended with an error, whose last lines this holds."""
-
-
-class Interrupted(Exception):
-    """A command of a run was told to end, by Ctrl-C for instance."""
+    """A command of a run ended with an error, which this holds."""
 
 
 class Study:
@@ -58,19 +58,28 @@ class Study:
         self.data_root = data_root
         self.work_dir = Path(work_dir)
         self.records = records
+        self._children = Children()
 
     def run_all(self, runs: Sequence[Run], jobs: int = 1) -> list[str]:
         """Execute runs in their order, ``jobs`` at once; return names of failed ones.
 
         On a CPU each has one thread, so that they do not disturb each other.
+
+        Raises:
+            KeyboardInterrupt: On Ctrl-C, with the commands of all runs ended.
+            SystemExit: On SIGTERM or SIGHUP, likewise. No run of either is recorded.
         """
         jobs = max(jobs, 1)
         for run in runs:  # reading configs is not for several threads
             folder = self._folder(run)
             folder.mkdir(parents=True, exist_ok=True)
             run.build(self.data_root).dump(str(folder / _CONFIG))
-        with ThreadPoolExecutor(jobs) as pool:
-            results = list(pool.map(lambda run: self.run(run, jobs), runs))
+        with unwound_by_signals(), ThreadPoolExecutor(jobs) as pool:
+            try:
+                results = list(pool.map(lambda run: self.run(run, jobs), runs))
+            except (KeyboardInterrupt, SystemExit):
+                self._children.stop()  # the pool waits for the runs' threads
+                raise
         return [run.name for run, ok in zip(runs, results) if not ok]
 
     def run(self, run: Run, jobs: int = 1) -> bool:
@@ -100,9 +109,10 @@ class Study:
             print(f'stopped {run.name}', flush=True)
             return False
         except StepFailed as error:
-            record.update(status='failed', error=str(error))
+            record.update(status='failed', error=self._without_places(str(error)))
         except Exception as error:
-            record.update(status='failed', error=f'{type(error).__name__}: {error}')
+            reason = f'{type(error).__name__}: {_reason(str(error))}'
+            record.update(status='failed', error=self._without_places(reason))
         record['seconds_elapsed'] = round(time.perf_counter() - start, 1)
         add_record(self.records, record)
         print(
@@ -117,15 +127,14 @@ class Study:
         config = folder / _CONFIG
         log = folder / 'output.log'
 
+        resumed = find_newest(folder)[0] is not None
         start = time.perf_counter()
-        options = ['--amp', run.amp] if run.amp else []
-        _call(
-            [_TRAIN, config, '--work-dir', folder, '--seed', run.seed, '--resume'],
-            options,
-            log,
-        )
+        train = [_TRAIN, config, '--work-dir', folder, '--seed', run.seed, '--resume']
+        self._call([*train, *(['--amp', run.amp] if run.amp else [])], log)
+        seconds = round(time.perf_counter() - start, 1)
         result: dict[str, Any] = dict(
-            train_py_seconds=round(time.perf_counter() - start, 1), **_curve(folder)
+            train_py_seconds=None if resumed else seconds,  # earlier lives' are lost
+            **_curve(folder),
         )
         checkpoint = folder / f'epoch_{run.epochs}.pth'
         metrics = ['knn', 'stages' if run.stages else 'linear']
@@ -134,7 +143,7 @@ class Study:
             where = ['--work-dir', folder / split, '--metrics', *metrics]
             if split == 'test':
                 where += ['--data-root', self.data_root]
-            _call(probe, where, log)
+            self._call([*probe, *where], log)
             results = {n: folder / split / n / 'result.json' for n in metrics}
             result[split] = {
                 name: json.loads(file.read_text())['metrics']
@@ -146,29 +155,44 @@ class Study:
     def _folder(self, run: Run) -> Path:
         return self.work_dir / f'{run.name}-{run.key}'
 
+    def _call(self, command: list, log: Path) -> None:
+        """Run a tool in a process of its own, its output added to a log.
 
-def _call(command: list, more: list, log: Path) -> None:
-    """Run a tool in a process of its own, its output added to a log.
+        Raises:
+            StepFailed: With the line that says why it ended.
+            Interrupted: If a signal told it to end.
+        """
+        env = dict(os.environ)
+        if not torch.cuda.is_available():
+            env['OMP_NUM_THREADS'] = '1'
+        with open(log, 'a+', encoding='utf-8', errors='replace') as file:
+            before = file.seek(0, os.SEEK_END)
+            words = [sys.executable, *map(str, command)]
+            code = self._children.call(words, stdout=file, env=env)
+            if code:
+                file.seek(before)
+                raise StepFailed(
+                    f'{Path(command[0]).name} ended with {code}: {_reason(file.read())}'
+                )
 
-    Raises:
-        StepFailed: With the last lines that it wrote.
-        Interrupted: If a signal told it to end.
-    """
-    env = dict(os.environ)
-    if not torch.cuda.is_available():
-        env['OMP_NUM_THREADS'] = '1'
-    with open(log, 'a', encoding='utf-8') as file:
-        code = subprocess.call(
-            [sys.executable, *map(str, [*command, *more])],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=env,
-        )
-    if -code in (signal.SIGINT, signal.SIGTERM):
-        raise Interrupted
-    if code:
-        last = log.read_text(encoding='utf-8', errors='replace').strip()[-500:]
-        raise StepFailed(f'{Path(command[0]).name} ended with {code}: {last}')
+    def _without_places(self, text: str) -> str:
+        """A text that says nothing of where on this machine things are."""
+        names = {}
+        for place, name in (
+            (self.work_dir, '<work-dir>'),
+            (self.data_root, '<data-root>'),
+        ):
+            names.update({os.path.abspath(place): name, os.path.realpath(place): name})
+        for path in sorted(names, key=len, reverse=True):  # one may hold the other
+            text = re.sub(re.escape(path) + r'(?![\w-])', names[path], text)
+        return _FOLDERS.sub('.../', text)
+
+
+def _reason(output: str) -> str:
+    """The line of a command's output that says why it ended."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines[-50:] if _ERROR.match(line)]
+    return (errors or lines or [''])[-1].strip()[:500]
 
 
 def _curve(folder: Path) -> dict:

@@ -14,7 +14,11 @@ _FREE = ('seed', 'judge', 'stages')
 
 
 class Measure(NamedTuple):
-    """A figure of a run: heading of its column, how to read it, how to print it."""
+    """A figure of a run: heading of its column, how to read it, how to print it.
+
+    A record without it, or with null in its place, as ``train_py_seconds`` of a resumed
+    run, reads None and counts nowhere.
+    """
 
     heading: str
     read: Callable[[dict], float | None]
@@ -62,7 +66,7 @@ class Group:
     """Runs that differ by their seed alone.
 
     Args:
-        name (str): Such as ``'mocov2/baseline'``.
+        name (str): Such as ``'mocov2/baseline-200e'``.
         records (Sequence[dict]): Theirs, at least one; those of failed runs count
             nowhere but in ``failed``.
 

@@ -10,6 +10,7 @@ from mmaccel.evaluation.tables import Cell
 from .summary import ACCURACIES, MEASURES, SECONDS, TIMES, Group, Groups
 
 _DIFF = '-diff'
+_MISSING = '-'  # what was not measured
 COLUMNS = (
     'epochs',
     'n',
@@ -51,7 +52,7 @@ def groups_table(
         [_text(groups, group, name, reference) for group, _ in rows] for name in columns
     ]
     for name, column in zip(columns, cells):
-        if not any(column):
+        if all(text == _MISSING for text in column):
             raise ConfigError(f'no row has anything in the column {name}')
     table = _markdown(
         [heading, *(_heading(name) for name in columns)],
@@ -89,7 +90,7 @@ def stages_table(
         line = [label]
         for name in names:
             values = tuple(record[split]['stages'][name] for record in judged)
-            line.append(_spread(Cell(values), '.1f', group.n) if values else '')
+            line.append(_spread(Cell(values), '.1f', group.n) if values else _MISSING)
         lines.append(line)
     if not names:
         raise ConfigError(f'no row has stages judged on {split}')
@@ -153,17 +154,17 @@ def _text(groups: Groups, group: Group, column: str, reference: str | None) -> s
     if column in MEASURES:
         measure = MEASURES[column]
         cell = group.cell(measure)
-        return '' if cell is None else _spread(cell, measure.form, group.n)
+        return _MISSING if cell is None else _spread(cell, measure.form, group.n)
     assert reference is not None
     if column == 'ratio':
         if group.cell(SECONDS) is None:
-            return ''
+            return _MISSING
         against = groups.reference(reference, group)
         return f'{group.mean(SECONDS) / against.mean(SECONDS):.2f}'
     measure = ACCURACIES[column[: -len(_DIFF)]]
     against = groups.reference(reference, group)
     if group.cell(measure) is None or against.cell(measure) is None:
-        return ''
+        return _MISSING
     if group is against:
         return '–'
     difference = round(group.mean(measure) - against.mean(measure), 1)

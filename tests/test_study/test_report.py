@@ -160,8 +160,26 @@ def test_a_figure_of_fewer_runs_says_so():
     assert cells(table) == [
         ['moco/baseline', '61.0 (n=1)', '–'],
         ['moco/paper', '57.3 (n=1)', '−3.7'],
-        ['moco/baseline-12e', '', ''],
+        ['moco/baseline-12e', '-', '-'],
     ]
+
+
+def test_seconds_of_resumed_runs_are_missing():
+    """The runner writes null, for it knows those of the last life only."""
+    groups = Groups(
+        [
+            record('moco/part', 0, 60, 9, train_py_seconds=None),
+            record('moco/part', 1, 60, 9, train_py_seconds=80.0),
+            record('moco/all', 0, 60, 9, train_py_seconds=None),
+        ]
+    )
+    both = rows(groups, 'moco/part', 'moco/all')
+    assert cells(groups_table(groups, both, ['end-to-end', 'n'])) == [
+        ['moco/part', '80 (n=1)', '2'],
+        ['moco/all', '-', '1'],
+    ]
+    with pytest.raises(ConfigError, match='has anything in the column end-to-end'):
+        groups_table(groups, both[1:], ['end-to-end', 'n'])
 
 
 def test_each_method_has_its_own_baseline():
@@ -184,7 +202,7 @@ def test_failed_runs_have_a_row_and_a_note():
     table = groups_table(groups, shown, ['n', 'knn'])
     assert cells(table) == [
         ['moco/paper', '2', '58.5 ± 0.7'],
-        ['moco/broken', '0', ''],
+        ['moco/broken', '0', '-'],
     ]
     assert table.endswith(
         '\n\n2 failed runs are not counted: moco/paper/2, moco/broken/0.'

@@ -4,8 +4,12 @@ import copy
 import functools
 import importlib.util
 import json
+import os
 import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from statistics import median
 
@@ -15,12 +19,16 @@ import torch
 from PIL import Image
 
 from mmaccel.study import grid, runner
+from mmaccel.study.children import Children, Interrupted
 from mmaccel.study.records import read_records
 from mmaccel.study.runner import StepFailed
 
-TOOLS = Path(__file__).parents[2] / 'tools'
-BASELINE = 'configs/study/mocov2_r18_cifar10.py'
-ACCEL = 'configs/study/accel-mocov2_r18_cifar10.py'
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+GRID = dict(
+    config='configs/study/{accel}{method}_r18_cifar10.py',
+    variants={'baseline': {}, 'paper': {}},
+)
 
 
 def load(path):
@@ -70,9 +78,13 @@ class Place:
         self.tool = tool
         self.capsys = capsys
         self.grid = folder / 'grid.py'
-        self.grid.write_text('\n'.join(f'{k} = {v!r}' for k, v in declared.items()))
+        self.declare(**declared)
         self.records = folder / 'records.jsonl'
         write_images(folder / 'data')
+
+    def declare(self, **declared):
+        lines = (f'{k} = {v!r}' for k, v in {**GRID, **declared}.items())
+        self.grid.write_text('\n'.join(lines))
 
     def run(self, *argv):
         """Exit code, what is printed, and the error."""
@@ -95,14 +107,15 @@ class Place:
 
 
 class Processes:
-    """Stands in for ``subprocess.call``: tools that only leave their files."""
+    """Stands in for ``Children``: tools that only leave their files."""
 
     def __init__(self):
         self.commands = []
         self.broken = {}  # seed of a training to the exit code that it ends with
+        self.last_words = {}  # seed of a training to what it writes at its end
         self.silent = ()  # seeds of trainings that leave no log
 
-    def __call__(self, command, stdout, stderr, env):
+    def call(self, command, stdout, env):
         python, tool, *argv = command
         assert python == sys.executable and Path(tool).is_file()
         assert env['OMP_NUM_THREADS'] == '1' or torch.cuda.is_available()
@@ -111,7 +124,10 @@ class Processes:
         work_dir = Path(argv[argv.index('--work-dir') + 1])
         if Path(tool).stem == 'train':
             seed = argv[argv.index('--seed') + 1]
-            stdout.write('much before\n' * 100 + f'the end of seed {seed}\n')
+            end = self.last_words.get(seed, f'the end of seed {seed}\n')
+            stdout.write('much before\n' * 100 + end)
+            if -self.broken.get(seed, 0) in (signal.SIGINT, signal.SIGTERM):
+                raise Interrupted
             if seed in self.broken:
                 return self.broken[seed]
             if seed not in self.silent:
@@ -143,23 +159,29 @@ class Processes:
 @pytest.fixture
 def processes(monkeypatch):
     fake = Processes()
-    monkeypatch.setattr(runner.subprocess, 'call', fake)
+    monkeypatch.setattr(runner, 'Children', lambda: fake)
     return fake
 
 
 @pytest.fixture
 def place(tmp_path, tool, capsys):
     """Three seeds of one config."""
-    common = dict(config=BASELINE, epochs=12, width=8, judge=['held_out', 'test'])
-    runs = [dict(group='m/a', seeds=[0, 1, 2])]
+    common = dict(width=8, judge=['held_out', 'test'])
+    runs = [
+        dict(methods=['mocov2'], variants=['baseline'], epochs=[12], seeds=[0, 1, 2])
+    ]
     return Place(tmp_path, tool, capsys, common=common, runs=runs)
+
+
+#: The group that ``place`` declares.
+GROUP = 'mocov2/baseline-12e'
 
 
 def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
     code, out, _ = place.run('--only', '*/0')
     assert code == 0 and '1 runs, 1 to do' in out
     (record,) = read_records(place.records)
-    assert record['name'] == 'm/a/0' and record['status'] == 'ok'
+    assert record['name'] == f'{GROUP}/0' and record['status'] == 'ok'
     assert record['run']['epochs'] == 12 and record['run']['seed'] == 0
     # an epoch that a resumed run measured again has its later value
     assert record['curve'] == [
@@ -169,11 +191,12 @@ def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
         dict(epoch=12, knn=45.68, seconds=13.46),
     ]
     assert (record['step_ms'], record['data_ms']) == (200.0, 20.0)
+    assert 0 <= record['train_py_seconds'] <= record['seconds_elapsed'] + 0.1
     judged = dict(knn=dict(top1=5), linear=dict(top1=5))
     assert record['held_out'] == record['test'] == judged
 
     (_, train), (_, held_out), (_, test) = processes.commands
-    folder = place.folder / 'work/m/a' / f'0-{record["key"]}'
+    folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
     where = ['--work-dir', str(folder)]
     assert train == [str(folder / 'run.json'), *where, '--seed', '0', '--resume']
     assert held_out[:2] == [str(folder / 'run.json'), str(folder / 'epoch_12.pth')]
@@ -189,18 +212,18 @@ def test_failures_are_recorded_and_others_go_on(place, processes):
     processes.broken, processes.silent = {'0': 3}, ('1',)
     code, _, err = place.run('--jobs', '2')
     assert code == 1
-    assert '2 of 3 runs did not end: m/a/0, m/a/1;' in err and '--retry' in err
-    assert place.status() == {'m/a/0': 'failed', 'm/a/1': 'failed', 'm/a/2': 'ok'}
+    assert f'2 of 3 runs did not end: {GROUP}/0, {GROUP}/1;' in err and '--retry' in err
+    failed, unread, ended = (f'{GROUP}/{seed}' for seed in range(3))
+    assert place.status() == {failed: 'failed', unread: 'failed', ended: 'ok'}
     records = {r['name']: r for r in read_records(place.records)}
-    error = records['m/a/0']['error']
-    assert error.startswith('train.py ended with 3: ') and len(error) < 600
-    assert error.endswith('much before\nthe end of seed 0')
-    error = records['m/a/1']['error']  # one that nobody foresaw
-    assert error.startswith('FileNotFoundError: ') and 'scalars.json' in error
-    assert not any('curve' in records[name] for name in ('m/a/0', 'm/a/1'))
+    assert records[failed]['error'] == 'train.py ended with 3: the end of seed 0'
+    error = records[unread]['error']  # one that nobody foresaw
+    folder = f'<work-dir>/{GROUP}/1-{records[unread]["key"]}'
+    assert error.startswith(f'FileNotFoundError: {folder} has no vis_data/scalars.json')
+    assert not any('curve' in records[name] for name in (failed, unread))
 
     out = place.run('--list')[1]
-    assert out == 'failed   m/a/0\nfailed   m/a/1\nok       m/a/2\n'
+    assert out == f'failed   {failed}\nfailed   {unread}\nok       {ended}\n'
     processes.broken, processes.silent = {}, ()
     assert place.run('--only', '*/0')[:2] == (0, '1 runs, 0 to do\n')
     code, out, _ = place.run('--retry')
@@ -208,19 +231,209 @@ def test_failures_are_recorded_and_others_go_on(place, processes):
     assert set(place.status().values()) == {'ok'} and place.lines() == 5
 
 
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "{tools}/train.py", line 9, in main
+    raise RuntimeError('x')
+RuntimeError: Caught OSError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "/opt/lib/python/worker.py", line 7, in fetch
+OSError: broken {data}/train/dark/1.png, see {work}/x.log, {tools}/a b or /opt/y
+It may help to set a variable.
+
+"""
+
+
+@pytest.mark.parametrize(
+    ('words', 'reason'),
+    [
+        (
+            TRACEBACK,
+            'OSError: broken <data-root>/train/dark/1.png, see <work-dir>/x.log, '
+            '.../a b or .../y',
+        ),
+        (
+            'warning: w\nerror: {data} has no images; see {work} (https://a.org/b/c)\n',
+            'error: <data-root> has no images; see <work-dir> (https://a.org/b/c)',
+        ),
+        ('Epoch(train) [3][50/351]  loss: 1.5 and/or 2\n\n', None),
+        ('ValueErrors: 3\n{data}2/c.png: <{tools}/d>\n', '.../c.png: <.../d>'),
+        ('first\nKeyboardInterrupt\n  warned\n', 'KeyboardInterrupt'),
+        ('', 'much before'),
+        ('x' * 9999, 'x' * 500),
+    ],
+)
+def test_a_failure_has_one_line_without_places(place, processes, words, reason):
+    places = dict(
+        data=place.folder / 'data', work=place.folder / 'work', tools=TOOLS.resolve()
+    )
+    processes.broken = {'0': 1}
+    processes.last_words = {'0': words.format(**places)}
+    assert place.run('--only', '*/0')[0] == 1
+    (record,) = read_records(place.records)
+    assert record['error'] == f'train.py ended with 1: {reason or words.strip()}'
+    assert str(place.folder) not in json.dumps(record)
+
+
+def test_only_what_the_command_itself_wrote_is_its_reason(place, processes):
+    processes.broken = {'0': 1}
+    processes.last_words = {'0': 'RuntimeError: of the first try\n'}
+    assert place.run('--only', '*/0')[0] == 1
+    processes.last_words = {'0': 'then it was killed\n'}
+    assert place.run('--only', '*/0', '--retry')[0] == 1
+    (record,) = read_records(place.records)
+    assert record['error'].endswith(': then it was killed')
+    log = place.folder / 'work' / GROUP / f'0-{record["key"]}' / 'output.log'
+    assert 'of the first try' in log.read_text()
+
+
+def test_places_are_hidden_however_they_are_given(tmp_path, monkeypatch):
+    real = tmp_path / 'disk'
+    (real / 'work').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(real)
+    monkeypatch.chdir(tmp_path)
+    study = runner.Study(str(tmp_path / 'link'), 'disk/work', 'records.jsonl')
+    text = f'{tmp_path}/link/a {real}/b {real}/work/c {real}/works/d'
+    hidden = '<data-root>/a <data-root>/b <work-dir>/c <data-root>/works/d'
+    assert study._without_places(text) == hidden
+
+
 def test_an_interrupted_run_is_still_to_do(place, processes):
     for number in (signal.SIGINT, signal.SIGTERM):
         processes.broken = {'0': -number}
         code, out, _ = place.run('--only', '*/0')
-        assert code == 1 and 'stopped m/a/0' in out
+        assert code == 1 and f'stopped {GROUP}/0' in out
         assert not place.records.exists()
     processes.broken = {'0': -signal.SIGKILL}  # out of memory: a failure
     assert place.run('--only', '*/0')[0] == 1
-    assert place.status() == {'m/a/0': 'failed'}
+    assert place.status() == {f'{GROUP}/0': 'failed'}
+
+
+def test_seconds_of_several_lives_are_not_known(place, processes):
+    """Those of a run that starts anew, for want of a whole checkpoint, are."""
+    processes.broken = {'0': -signal.SIGTERM, '1': -signal.SIGTERM}
+    assert place.run()[0] == 1
+    assert place.status() == {f'{GROUP}/2': 'ok'}
+    for folder in (place.folder / 'work' / GROUP).iterdir():
+        whole = folder.name[0] == '0'
+        torch.save({}, folder / 'epoch_2.pth')
+        if not whole:
+            os.truncate(folder / 'epoch_2.pth', 100)
+    processes.broken = {}
+    assert place.run()[0] == 0
+    seconds = {r['name']: r['train_py_seconds'] for r in read_records(place.records)}
+    assert seconds.pop(f'{GROUP}/0') is None
+    assert len(seconds) == 2 and all(s >= 0 for s in seconds.values())
+    assert '"train_py_seconds": null' in place.records.read_text()
+
+
+#: A training with a worker that ignores what ends the training.
+STUBBORN = """
+import subprocess, sys, time
+code = (
+    'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); '
+    'print(flush=True); time.sleep(60)'
+)
+worker = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+worker.stdout.readline()
+with open(sys.argv[sys.argv.index('--work-dir') + 1] + '/pid', 'w') as file:
+    print(worker.pid, file=file)
+time.sleep(60)
+"""
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid):
+    """Whether it is there and not merely waiting for its parent to notice its end."""
+    try:
+        return (
+            Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+        )
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='looks into /proc')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_what_is_running_and_records_nothing(place, monkeypatch, number):
+    script = place.folder / 'train.py'
+    script.write_text(STUBBORN)
+    monkeypatch.setattr(runner, '_TRAIN', script)
+    workers = []
+
+    def send():
+        def pids():
+            return [f.read_text() for f in place.folder.glob('work/*/*/*/pid')]
+
+        wait_for(lambda: len(pids()) == 2 and all(p.endswith('\n') for p in pids()))
+        workers.extend(map(int, pids()))
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    sender = threading.Thread(target=send)
+    sender.start()
+    stop = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(stop) as raised:
+        place.run('--jobs', '2')
+    sender.join()
+    if stop is SystemExit:
+        assert raised.value.code == 128 + number
+    out = place.capsys.readouterr().out
+    assert sorted(line for line in out.splitlines() if 'stopped' in line)[:2] == [
+        f'stopped {GROUP}/0',
+        f'stopped {GROUP}/1',
+    ]
+    assert 'failed' not in out and not place.records.exists()
+    assert len(workers) == 2
+    wait_for(lambda: not any(map(is_running, workers)))
+    assert signal.getsignal(number) is before
+
+
+def test_children_that_do_not_end_are_killed():
+    children = Children(grace=0.1)
+    code = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)'
+    outcome = []
+
+    def call(command):
+        try:
+            outcome.append(children.call(command, subprocess.DEVNULL, os.environ))
+        except Interrupted:
+            outcome.append('interrupted')
+
+    call([sys.executable, '-c', 'raise SystemExit(7)'])
+    thread = threading.Thread(target=call, args=([sys.executable, '-c', code],))
+    thread.start()
+    wait_for(lambda: children._running)
+    time.sleep(0.3)  # it has begun to ignore the signal
+    children.stop()
+    thread.join(timeout=5)
+    call([sys.executable, '-c', ''])
+    assert outcome == [7, 'interrupted', 'interrupted'] and not children._running
+
+
+def test_signals_that_are_ignored_or_handled_stay_so(monkeypatch):
+    seen = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    own = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        with runner.unwound_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, own)
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_starts(place, processes):
-    code, _, err = place.run('--only', 'm/a/*', 'm/b/*')
+    code, _, err = place.run('--only', 'mocov2/*', 'm/b/*')
     assert (code, err) == (
         1,
         'error: no run is called m/b/*; --list shows their names\n',
@@ -229,17 +442,18 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(place, processes
     code, _, err = place.run()
     assert code == 1
     assert 'data has no images in test/<class>/; name the folder' in err
-    text = "runs = [dict(group=g, config={!r}, epochs=1) for g in ('x', 'y')]"
-    place.grid.write_text(text.format(BASELINE))
+    runs = [dict(methods=['mocov2'], variants=['baseline', 'baseline-b'], epochs=[1])]
+    place.declare(variants={'baseline': {}, 'baseline-b': {}}, runs=runs)
     code, _, err = place.run()
     assert code == 1
-    assert 'x/0 and y/0 differ in nothing but their name; declare one' in err
+    both = 'mocov2/baseline-1e/0 and mocov2/baseline-b-1e/0'
+    assert f'{both} differ in nothing but their name; declare one' in err
     assert not processes.commands and not place.records.exists()
 
 
-def in_process(command, more, log):
+def in_process(command):
     """A tool's ``main`` in this process, in place of one of its own."""
-    path, *argv = map(str, [*command, *more])
+    path, *argv = map(str, command)
     if load(Path(path)).main(argv):
         raise StepFailed(f'{path} failed')
 
@@ -251,8 +465,6 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
         tool,
         capsys,
         common=dict(
-            config=ACCEL,
-            epochs=1,
             width=8,
             judge=['held_out', 'test'],
             stages=True,
@@ -266,17 +478,17 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
                 'visualizer.name': str(tmp_path),  # shared by name in a process
             },
         ),
-        runs=[dict(group='m/accel', seeds=[5])],
+        runs=[dict(methods=['mocov2'], variants=['paper'], epochs=[1], seeds=[5])],
     )
     calls = []
 
-    def call(command, more, log):
+    def call(study, command, log):
         calls.append(Path(command[0]).name)
         if len(calls) == 2:
             raise StepFailed('the disk was full')
-        in_process(command, more, log)
+        in_process(command)
 
-    monkeypatch.setattr(runner, '_call', call)
+    monkeypatch.setattr(runner.Study, '_call', call)
     assert place.run()[0] == 1
     (failed,) = read_records(place.records)
     assert (failed['status'], failed['error']) == ('failed', 'the disk was full')
@@ -286,9 +498,10 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
     (record,) = read_records(place.records)
     (run,) = grid.read_grid(str(place.grid))
     assert record['key'] == run.key == failed['key']
-    assert (record['name'], record['status']) == ('m/accel/5', 'ok')
+    assert (record['name'], record['status']) == ('mocov2/paper-1e/5', 'ok')
+    assert record['train_py_seconds'] is None  # the training was done before
     assert record['versions']['torch'] == torch.__version__
-    folder = tmp_path / 'work/m/accel' / f'5-{run.key}'
+    folder = tmp_path / 'work/mocov2/paper-1e' / f'5-{run.key}'
     text = (folder / 'vis_data/scalars.json').read_text()
     scalars = [json.loads(line) for line in text.splitlines()]
     measured = [s for s in scalars if 'knn_top1' in s]

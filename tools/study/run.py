@@ -30,7 +30,7 @@ examples:
 
   # three seeds of two methods, four processes on one GPU
   python tools/study/run.py configs/study/grids/gpu.py --jobs 4 \\
-      --only 'mocov2/baseline/*' 'mocov2/paper/*'
+      --only 'mocov2/baseline-200e/*' 'mocov2/paper-200e/*'
 """
 
 
