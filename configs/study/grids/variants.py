@@ -33,6 +33,7 @@ _paper = {
 }
 
 _small_first = [dict(begin=0, view_scale=2 / 3), dict(begin=0.5, view_scale=1)]
+_late = (1, 1, 1, 3)
 _moving = [
     dict(begin=0, exit_probs=(1, 1, 0, 0)),
     dict(begin=0.25, exit_probs=(0, 1, 1, 0)),
@@ -53,8 +54,8 @@ _ours = {
     'pb-sum-small-first': {**_whole, **_sum, **_hook(phases=_small_first)},
     'small-first': {**_whole, **_hook(**_last, phases=_small_first)},
     'full-sum-small-first': {**_whole, **_sum, **_hook(**_last, phases=_small_first)},
-    'pb-late': {**_whole, **_hook(exit_probs=(1, 1, 1, 3))},
-    'pb-sum-late': {**_whole, **_sum, **_hook(exit_probs=(1, 1, 1, 3))},
+    'pb-late': {**_whole, **_hook(exit_probs=_late)},
+    'pb-sum-late': {**_whole, **_sum, **_hook(exit_probs=_late)},
     'pb-sum-moving': {**_whole, **_sum, **_hook(phases=_moving)},
     'pb-sum-whole-end': {
         **_whole,
@@ -66,7 +67,25 @@ _ours = {
         **_sum,
         'optim_wrapper.paramwise_cfg': dict(custom_keys=_rare_stages_faster),
     },
-    'pb-sum-weights': {**_whole, **_sum, 'model.loss_weights': (0.25, 0.5, 0.75, 1)},
+    # uniform exits reach stages 1 to 4 in 4/4, 3/4, 2/4 and 1/4 of the updates: weights
+    # in inverse proportion make the expected gradient that of `full-sum`, or a quarter
+    'pb-sum-unbiased': {**_whole, **_sum, 'model.loss_weights': (1, 4 / 3, 2, 4)},
+    'pb-sum-weights': {
+        **_whole,
+        **_sum,
+        'model.loss_weights': (1 / 4, 1 / 3, 1 / 2, 1),
+    },
+    'pb-sum-late-small-first': {
+        **_whole,
+        **_sum,
+        **_hook(exit_probs=_late, phases=_small_first),
+    },
+    'pb-sum-unbiased-small-first': {
+        **_whole,
+        **_sum,
+        **_hook(phases=_small_first),
+        'model.loss_weights': (1, 4 / 3, 2, 4),
+    },
     # windows crop a second time: views that are cropped less to begin with
     'paper-sum-large-views': {**_sum, _view + 'scale': (0.5, 1.0)},
     'baseline-large-views': {_view + 'scale': (0.5, 1.0)},
