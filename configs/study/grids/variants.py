@@ -33,6 +33,11 @@ _paper = {
 }
 
 _small_first = [dict(begin=0, view_scale=2 / 3), dict(begin=0.5, view_scale=1)]
+_smaller_first = [
+    dict(begin=0, view_scale=1 / 2),
+    dict(begin=1 / 3, view_scale=2 / 3),
+    dict(begin=2 / 3, view_scale=1),
+]
 _late = (1, 1, 1, 3)
 _moving = [
     dict(begin=0, exit_probs=(1, 1, 0, 0)),
@@ -54,6 +59,13 @@ _ours = {
     'pb-sum-small-first': {**_whole, **_sum, **_hook(phases=_small_first)},
     'small-first': {**_whole, **_hook(**_last, phases=_small_first)},
     'full-sum-small-first': {**_whole, **_sum, **_hook(**_last, phases=_small_first)},
+    'pb-sum-smaller-first': {**_whole, **_sum, **_hook(phases=_smaller_first)},
+    'smaller-first': {**_whole, **_hook(**_last, phases=_smaller_first)},
+    'full-sum-smaller-first': {
+        **_whole,
+        **_sum,
+        **_hook(**_last, phases=_smaller_first),
+    },
     'pb-late': {**_whole, **_hook(exit_probs=_late)},
     'pb-sum-late': {**_whole, **_sum, **_hook(exit_probs=_late)},
     'pb-sum-moving': {**_whole, **_sum, **_hook(phases=_moving)},
