@@ -73,11 +73,13 @@ runs = [
             'paper-sum-after-1',
             'paper-sum-no-windows-at-end',
             'pb-sum-late-small-first',
+            'pb-sum-late-smaller-first',
             'pb-sum-unbiased-small-first',
         ],
         epochs=[4],
     ),
     dict(methods=['mocov2', 'mocov1', 'swav'], variants=['baseline'], epochs=[4]),
+    dict(methods=['mocov2'], variants=['pb-sum-smaller-first', 'paper'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
     dict(methods=['simclr'], variants=['baseline'], epochs=[3, 2]),
     dict(

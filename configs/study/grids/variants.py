@@ -92,6 +92,11 @@ _ours = {
         **_sum,
         **_hook(exit_probs=_late, phases=_small_first),
     },
+    'pb-sum-late-smaller-first': {
+        **_whole,
+        **_sum,
+        **_hook(exit_probs=_late, phases=_smaller_first),
+    },
     'pb-sum-unbiased-small-first': {
         **_whole,
         **_sum,
