@@ -115,6 +115,31 @@ def test_exits_that_are_never_drawn_are_left_out():
     assert runner.variants == {'2': (0.25, StepPlan(2)), '4': (0.75, StepPlan(4))}
 
 
+def test_phases_cost_what_their_settings_cost_alone():
+    """An exit on whole maps, on windows and on smaller views are different things."""
+    cfg = config(probs=(0, 1, 0, 1), crop_layer=CROP)
+    cfg.custom_hooks[0].phases = [
+        dict(begin=0, view_scale=0.5),
+        dict(begin=0.25, view_scale=1),
+        dict(begin=0.75, windows=False, exit_probs=(0, 0, 0, 1)),
+    ]
+    runner = StepRunner(cfg, batch_size=4)
+    shares = {name: v.probability for name, v in runner.variants.items()}
+    assert shares == {
+        **{'2 x0.5': 0.125, '4 x0.5': 0.125, '2': 0.25, '4': 0.25},
+        **{'4 whole': 0.25},
+    }
+    alone = {
+        '2 x0.5': (StepRunner(config(crop_layer=CROP), 4, size=24), 2),
+        '4': (StepRunner(config(crop_layer=CROP), 4), 4),
+        '4 whole': (StepRunner(config(), 4), 4),
+    }
+    for name, (plain, exit_stage) in alone.items():
+        assert cost_of_step(runner, runner.variants[name].plan) == cost_of_step(
+            plain, StepPlan(exit_stage)
+        )
+
+
 @pytest.mark.parametrize(
     ('scheme', 'names'),
     [
