@@ -57,13 +57,14 @@ def extract_features(
 
 @torch.no_grad()
 def extract_stage_features(
-    model: nn.Module, batches: Iterable[dict]
+    model: nn.Module, batches: Iterable[dict], amp: torch.dtype | None = None
 ) -> Iterator[tuple[list[torch.Tensor], list[int]]]:
     """Features after the stem and after every stage, and labels, batch by batch.
 
     Args:
         model (nn.Module): As for :func:`extract_features`.
         batches (Iterable[dict]): As for :func:`extract_features`.
+        amp (torch.dtype, optional): Type of mixed precision. By default none.
 
     Yields:
         tuple: As :func:`pooled_stages` gives them, and the batch's labels.
@@ -72,7 +73,9 @@ def extract_stage_features(
     with evaluation_mode(model):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)
-            yield forward(inputs[0]), [sample_label(sample) for sample in samples]
+            with torch.autocast(inputs[0].device.type, amp, enabled=amp is not None):
+                features = forward(inputs[0])
+            yield features, [sample_label(sample) for sample in samples]
 
 
 def pooled_stages(

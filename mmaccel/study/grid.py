@@ -91,14 +91,35 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that the result depends on, the data's place excepted.
+        """Hash of everything that the training depends on, the data's place excepted.
 
-        What is logged and saved does not count.
+        What is logged and saved, and how the result is judged, do not count.
         """
         cfg = self.build()._cfg_dict.to_dict()
         settings = {name: cfg[name] for name in _DECISIVE if name in cfg}
         settings['knn'] = cfg['default_hooks']['knn']
-        return hash_text([settings, self.seed, self.amp, self.judge, self.stages])[:16]
+        return hash_text([settings, self.seed, self.amp, (), False])[:16]
+
+    @property
+    def probes(self) -> tuple[str, str]:
+        """Metrics of the final features."""
+        return 'knn', 'stages' if self.stages else 'linear'
+
+    def status(self, record: Mapping[str, Any] | None) -> str:
+        """What a record, if there is one, says of this run.
+
+        Returns:
+            str: ``'missing'``, ``'failed'``, ``'ok'``, or ``'trained'`` where it is yet
+            to be judged on a split that the record lacks.
+        """
+        if record is None or record['status'] != 'ok':
+            return 'missing' if record is None else 'failed'
+        judged = all(
+            name in record.get(split, {})
+            for split in self.judge
+            for name in self.probes
+        )
+        return 'ok' if judged else 'trained'
 
     def build(self, data_root: str | None = None) -> Config:
         """The run's config.

@@ -17,7 +17,7 @@ from typing import Any, Sequence
 import torch
 import torchvision
 
-from mmaccel.engine.checkpoints import find_newest
+from mmaccel.engine.checkpoints import find_newest, is_whole
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.hardware import processor_name
 from mmaccel.version import __version__
@@ -31,6 +31,7 @@ _MIM = _PACKAGE / '.mim'  # in an installed package
 _TOOLS = (_MIM if _MIM.is_dir() else _PACKAGE.parent) / 'tools'
 _TRAIN = _TOOLS / 'train.py'
 _CONFIG = 'run.json'
+_TIME = 'train_py_seconds.json'
 _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
 
 _ERROR = re.compile(r'(\[rank \d+\] )?error: |[\w.]+(Error|Exception|Interrupt)(:|$)')
@@ -127,30 +128,33 @@ class Study:
         config = folder / _CONFIG
         log = folder / 'output.log'
 
-        resumed = find_newest(folder)[0] is not None
-        start = time.perf_counter()
-        train = [_TRAIN, config, '--work-dir', folder, '--seed', run.seed, '--resume']
-        self._call([*train, *(['--amp', run.amp] if run.amp else [])], log)
-        seconds = round(time.perf_counter() - start, 1)
-        result: dict[str, Any] = dict(
-            train_py_seconds=None if resumed else seconds,  # earlier lives' are lost
-            **_curve(folder),
-        )
         checkpoint = folder / f'epoch_{run.epochs}.pth'
-        metrics = ['knn', 'stages' if run.stages else 'linear']
+        if not is_whole(checkpoint):
+            self._train(run, folder, log)
+        result: dict[str, Any] = dict(_time(folder), **_curve(folder))
         probe = [_PROBE, config, checkpoint, '--k', 200, '--num-workers', 0]
+        probe += ['--metrics', *run.probes, *_amp(run)]
         for split in run.judge:
-            where = ['--work-dir', folder / split, '--metrics', *metrics]
+            where = ['--work-dir', folder / split]
             if split == 'test':
                 where += ['--data-root', self.data_root]
             self._call([*probe, *where], log)
-            results = {n: folder / split / n / 'result.json' for n in metrics}
+            results = {n: folder / split / n / 'result.json' for n in run.probes}
             result[split] = {
                 name: json.loads(file.read_text())['metrics']
                 for name, file in results.items()
             }
             shutil.rmtree(folder / split / 'features')
         return result
+
+    def _train(self, run: Run, folder: Path, log: Path) -> None:
+        """Train to the end, and note how long it took if it was in one go."""
+        resumed = find_newest(folder)[0] is not None
+        start = time.perf_counter()
+        command = [_TRAIN, folder / _CONFIG, '--work-dir', folder, '--seed', run.seed]
+        self._call([*command, '--resume', *_amp(run)], log)
+        seconds = None if resumed else round(time.perf_counter() - start, 1)
+        (folder / _TIME).write_text(json.dumps(dict(train_py_seconds=seconds)))
 
     def _folder(self, run: Run) -> Path:
         return self.work_dir / f'{run.name}-{run.key}'
@@ -193,6 +197,18 @@ def _reason(output: str) -> str:
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines[-50:] if _ERROR.match(line)]
     return (errors or lines or [''])[-1].strip()[:500]
+
+
+def _amp(run: Run) -> list[str]:
+    return ['--amp', run.amp] if run.amp else []
+
+
+def _time(folder: Path) -> dict:
+    """What ``tools/train.py`` took; not known if a kill came between end and note."""
+    try:
+        return json.loads((folder / _TIME).read_text())
+    except (OSError, ValueError):
+        return dict(train_py_seconds=None)
 
 
 def _curve(folder: Path) -> dict:

@@ -86,6 +86,18 @@ def test_extraction_leaves_the_network_as_it_was():
     assert all(module.training for module in model.modules())
 
 
+def test_features_in_mixed_precision_are_rounded_and_no_more():
+    model = Model()
+    sample = SelfSupDataSample(gt_label=LabelData(value=3))
+    batch = dict(inputs=torch.randn(4, 3, 32, 32), data_samples=[sample] * 4)
+    [(exact, _)] = extract_stage_features(model, [batch])
+    [(rounded, _)] = extract_stage_features(model, [batch], torch.bfloat16)
+    for a, b in zip(exact, rounded):
+        assert b.dtype == torch.bfloat16 and not torch.equal(a, b.float())
+        assert (a - b.float()).norm() < 0.03 * a.norm()
+    assert not torch.is_autocast_enabled('cpu')
+
+
 @pytest.fixture(scope='module')
 def planted():
     """Five overlapping classes; dimensions of very different size."""

@@ -358,8 +358,6 @@ def key():
         dict(epochs=8),
         dict(width=32),
         dict(amp='bf16'),
-        dict(judge=('test',)),
-        dict(stages=True),
         dict(config=ACCEL),
         *(
             dict(options={name: value})
@@ -461,3 +459,17 @@ def test_grids_share_no_group_unless_they_share_its_runs(quick_configs):
         for r in read_grid(str(ROOT / 'configs/study/grids' / name)):
             settings = (r.config, r.epochs, dict(r.options), r.width, r.amp)
             assert groups.setdefault(r.group, settings) == settings, r.group
+
+
+def test_judging_is_not_part_of_the_key_but_of_the_status(key):
+    judged = run(judge=('held_out', 'test'), stages=True)
+    assert judged.key == key
+    ok = dict(status='ok')
+    one = dict(ok, held_out=dict(knn={}, stages={}))
+    linear = dict(one, test=dict(knn={}, linear={}))
+    both = dict(one, test=dict(knn={}, stages={}))
+    records = [None, dict(status='failed'), ok, one, linear, both]
+    assert [judged.status(r) for r in records] == [
+        *('missing', 'failed', 'trained', 'trained', 'trained', 'ok')
+    ]
+    assert run().status(ok) == 'ok'

@@ -125,14 +125,10 @@ def execute(args: argparse.Namespace) -> None:
     done = {record['key']: record for record in read_records(args.records)}
     if args.list:
         for run in runs:
-            record = done.get(run.key)
-            print(f'{record["status"] if record else "missing":8} {run.name}')
+            print(f'{run.status(done.get(run.key)):8} {run.name}')
         return
-    missing = [
-        run
-        for run in runs
-        if run.key not in done or (args.retry and done[run.key]['status'] == 'failed')
-    ]
+    wanted = {'missing', 'trained', *(['failed'] if args.retry else [])}
+    missing = [run for run in runs if run.status(done.get(run.key)) in wanted]
     print(f'{len(runs)} runs, {len(missing)} to do', flush=True)
     if not missing:
         return

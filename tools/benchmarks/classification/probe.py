@@ -67,6 +67,7 @@ examples:
 
 METRICS = ('knn', 'linear', 'stages')
 TEMPERATURE = 0.07
+_DTYPES = {None: None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 _NAMES = {
     'cifar10': 'CIFAR-10',
     'fashion-mnist': 'Fashion-MNIST',
@@ -138,6 +139,11 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         help="what the names of the backbone's weights begin with; default backbone.",
     )
     parser.add_argument(
+        '--amp',
+        choices=[name for name in _DTYPES if name],
+        help='compute features in mixed precision: faster, rounded in the third digit',
+    )
+    parser.add_argument(
         '--device', help='such as cpu or cuda:0; default: what is there'
     )
     parser.add_argument(
@@ -198,7 +204,7 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
         logger.setLevel(logging.INFO)
     else:
         load_backbone(model.backbone, args.checkpoint, args.prefix)
-    return model.to(args.device or get_device())
+    return model.to(args.device or get_device(), memory_format=torch.channels_last)
 
 
 def get_features(
@@ -212,6 +218,7 @@ def get_features(
     sets = build_sets(configs)
     origin = f'seed {args.seed}' if args.untrained else hash_file(args.checkpoint)
     settings = [cfg.model.backbone, cfg.model.get('data_preprocessor'), configs]
+    settings += [args.amp] * bool(args.amp)
     cache = FeatureCache(
         Path(args.work_dir, 'features'),
         dict(
@@ -247,7 +254,7 @@ def named_features(
         collate_fn=default_collate,
     )
     names = feature_names(model)
-    for features, labels in extract_stage_features(model, loader):
+    for features, labels in extract_stage_features(model, loader, _DTYPES[args.amp]):
         named = dict(zip(names, features))
         yield {name: named[name] for name in stages}, labels
 
