@@ -41,9 +41,9 @@ runs = [
         variants=[
             'full-sum',
             'paper-sum',
-            'pb-sum-small-first',
-            'small-first',
-            'full-sum-small-first',
+            'pb-sum-progressive-67',
+            'progressive-67',
+            'full-sum-progressive-67',
             'pb-sum-late',
             'pb-sum-moving',
             'pb-sum-whole-end',

@@ -32,8 +32,8 @@ _paper = {
     'candidates-10': {'model.crop_layer.num_candidates': 10},
 }
 
-_small_first = [dict(begin=0, view_scale=2 / 3), dict(begin=0.5, view_scale=1)]
-_smaller_first = [
+_from_two_thirds = [dict(begin=0, view_scale=2 / 3), dict(begin=0.5, view_scale=1)]
+_from_half = [
     dict(begin=0, view_scale=1 / 2),
     dict(begin=1 / 3, view_scale=2 / 3),
     dict(begin=2 / 3, view_scale=1),
@@ -56,15 +56,19 @@ _ours = {
     # the full network with the sum: deep supervision without exits
     'full-sum': {**_whole, **_sum, **_hook(**_last)},
     'paper-sum': _sum,
-    'pb-sum-small-first': {**_whole, **_sum, **_hook(phases=_small_first)},
-    'small-first': {**_whole, **_hook(**_last, phases=_small_first)},
-    'full-sum-small-first': {**_whole, **_sum, **_hook(**_last, phases=_small_first)},
-    'pb-sum-smaller-first': {**_whole, **_sum, **_hook(phases=_smaller_first)},
-    'smaller-first': {**_whole, **_hook(**_last, phases=_smaller_first)},
-    'full-sum-smaller-first': {
+    'pb-sum-progressive-67': {**_whole, **_sum, **_hook(phases=_from_two_thirds)},
+    'progressive-67': {**_whole, **_hook(**_last, phases=_from_two_thirds)},
+    'full-sum-progressive-67': {
         **_whole,
         **_sum,
-        **_hook(**_last, phases=_smaller_first),
+        **_hook(**_last, phases=_from_two_thirds),
+    },
+    'pb-sum-progressive-50': {**_whole, **_sum, **_hook(phases=_from_half)},
+    'progressive-50': {**_whole, **_hook(**_last, phases=_from_half)},
+    'full-sum-progressive-50': {
+        **_whole,
+        **_sum,
+        **_hook(**_last, phases=_from_half),
     },
     'pb-late': {**_whole, **_hook(exit_probs=_late)},
     'pb-sum-late': {**_whole, **_sum, **_hook(exit_probs=_late)},
@@ -87,20 +91,20 @@ _ours = {
         **_sum,
         'model.loss_weights': (1 / 4, 1 / 3, 1 / 2, 1),
     },
-    'pb-sum-late-small-first': {
+    'pb-sum-late-progressive-67': {
         **_whole,
         **_sum,
-        **_hook(exit_probs=_late, phases=_small_first),
+        **_hook(exit_probs=_late, phases=_from_two_thirds),
     },
-    'pb-sum-late-smaller-first': {
+    'pb-sum-late-progressive-50': {
         **_whole,
         **_sum,
-        **_hook(exit_probs=_late, phases=_smaller_first),
+        **_hook(exit_probs=_late, phases=_from_half),
     },
-    'pb-sum-unbiased-small-first': {
+    'pb-sum-unbiased-progressive-67': {
         **_whole,
         **_sum,
-        **_hook(phases=_small_first),
+        **_hook(phases=_from_two_thirds),
         'model.loss_weights': (1, 4 / 3, 2, 4),
     },
     # windows crop a second time: views that are cropped less to begin with
