@@ -35,9 +35,9 @@ blocks:
 
   <!-- study: table
   columns: epochs, n, knn, test-linear, seconds, ratio, knn-diff
-  reference: */baseline
-  mocov2/baseline: MoCo v2
-  mocov2/paper: Accel-MoCo v2
+  reference: */baseline-200e
+  mocov2/baseline-200e: MoCo v2
+  mocov2/paper-200e: Accel-MoCo v2
   mocov2/baseline-*: MoCo v2, {epochs} epochs
   -->
   <!-- /study -->
@@ -49,7 +49,7 @@ blocks:
 
   labels    labels that hold for all blocks; it has no <!-- /study -->:
               <!-- study: labels
-              mocov2/paper: Accel-MoCo v2
+              mocov2/paper-200e: Accel-MoCo v2
               -->
   table     columns (required), separated by commas:
               epochs, n
@@ -62,7 +62,7 @@ blocks:
               ratio             of these to the reference's
               end-to-end        seconds of tools/train.py
               step-ms, data-ms  a step, and its wait for data
-            reference: a group; */baseline is the baseline of each row's method
+            reference: a group; */baseline-200e is the baseline of each row's method
             heading: of the first column (default: run)
   stages    linear accuracy of the features of every stage
             split: held_out (default) or test
@@ -71,14 +71,14 @@ blocks:
   curves    kNN accuracy on held-out images against training time, seeds as mean and
             range; X and Accel-X share a colour:
               <!-- study: curves mocov2.png
-              mocov2/baseline: MoCo v2
-              mocov2/paper: Accel-MoCo v2
+              mocov2/baseline-200e: MoCo v2
+              mocov2/paper-200e: Accel-MoCo v2
               -->
             alt: the picture's description
   frontier  final accuracy against training time relative to the reference's:
               <!-- study: frontier frontier.png
-              reference: mocov2/baseline
-              line: mocov2/baseline-*, mocov2/baseline
+              reference: mocov2/baseline-200e
+              line: mocov2/baseline-*
               mocov2/*
               -->
             line: groups to draw and join, such as baselines of several lengths; may be
