@@ -13,7 +13,12 @@ _main = dict(judge=['test'], stages=True, seeds=[0, 1, 2])
 runs = [
     # Tables 1 and 8, Figure 3; baselines of 0.65 of the time
     dict(methods=_methods, variants=['baseline'], epochs=[200, 130], **_main),
-    dict(methods=_methods, variants=['paper', 'pb-sum'], epochs=[200], **_main),
+    dict(
+        methods=_methods,
+        variants=['paper', 'pb-sum-progressive-50'],
+        epochs=[200],
+        **_main,
+    ),
     # the frontier
     dict(methods=['mocov2', 'simclr'], variants=['baseline'], epochs=[100, 65]),
     # Tables 4 to 7 and 10
@@ -41,6 +46,7 @@ runs = [
         variants=[
             'full-sum',
             'paper-sum',
+            'pb-sum',
             'pb-sum-progressive-67',
             'progressive-67',
             'full-sum-progressive-67',
