@@ -55,6 +55,16 @@ runs = [
         seeds=[0, 1, 2],
     ),
     dict(methods=['simclr'], variants=['baseline'], epochs=[9], seeds=[0, 1, 2]),
+    # which of the short schedules' winners still wins in a long one
+    dict(
+        methods=['simclr'],
+        variants=[
+            'progressive-50',
+            'pb-sum-progressive-50-whole-end',
+            'full-sum-progressive-50',
+        ],
+        epochs=[16],
+    ),
     dict(methods=['simclr'], variants=['baseline', 'paper'], epochs=[4]),
     dict(
         methods=['simclr'],

@@ -101,6 +101,12 @@ _ours = {
         **_sum,
         **_hook(exit_probs=_late, phases=_from_half),
     },
+    # exits while views are small, then the whole network as upstream trains it
+    'pb-sum-progressive-50-whole-end': {
+        **_whole,
+        **_sum,
+        **_hook(phases=[*_from_half[:2], dict(_from_half[2], **_last)]),
+    },
     'pb-sum-unbiased-progressive-67': {
         **_whole,
         **_sum,
