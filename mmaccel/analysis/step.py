@@ -203,6 +203,7 @@ def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
         if len(hook.phases) > 1:  # an exit may differ from phase to phase
             name += '' if plan.windows else ' whole'
             name += '' if plan.view_scale == 1 else f' x{plan.view_scale:.3g}'
+            name += '' if plan.supervision is None else f' {plan.supervision}'
             before = named.get(name, Variant(0.0, plan)).probability
             probability += before
         named[name] = Variant(probability, plan)

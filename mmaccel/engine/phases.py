@@ -20,6 +20,9 @@ class Phase:
         windows (bool): Whether windows are cut. Defaults to True.
         view_scale (float): Side of the views the network sees over the side the
             pipeline gives, in (0, 1]. Defaults to 1.
+        supervision (str, optional): ``'exit'`` minimises the loss at the exit alone,
+            ``'cumulative'`` those of the stages before it too. Defaults to None, the
+            model's.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -29,6 +32,7 @@ class Phase:
     exit_probs: Sequence[float] = (0.25, 0.25, 0.25, 0.25)
     windows: bool = True
     view_scale: float = 1.0
+    supervision: str | None = None
 
     def __post_init__(self) -> None:
         probs = [float(p) for p in self.exit_probs]
@@ -52,6 +56,11 @@ class Phase:
                 f'view_scale={self.view_scale} is not possible; use more than 0, and '
                 '1 for the views as they are'
             )
+        if self.supervision not in (None, 'exit', 'cumulative'):
+            raise ValueError(
+                f"supervision={self.supervision!r} is unknown; use 'exit' or "
+                "'cumulative', or None for the model's"
+            )
         object.__setattr__(self, 'exit_probs', tuple(p / sum(probs) for p in probs))
 
     def plan(
@@ -67,6 +76,7 @@ class Phase:
             blocks=blocks,
             windows=self.windows,
             view_scale=self.view_scale,
+            supervision=self.supervision,
         )
 
 
@@ -89,8 +99,8 @@ def read_phases(
         unknown = set(change) - set(Phase.__dataclass_fields__)
         if unknown or 'begin' not in change:
             raise ValueError(
-                f'the phase {dict(change)} needs begin, and of exit_probs, windows and '
-                'view_scale what changes'
+                f'the phase {dict(change)} needs begin, and of exit_probs, windows, '
+                'view_scale and supervision what changes'
             )
         later = replace(phases[-1], **change)
         if later.begin == 0 and len(phases) == 1:

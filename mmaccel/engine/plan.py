@@ -27,6 +27,8 @@ class StepPlan:
             passes along the shortcut alone. None stands for all.
         windows (bool): Whether the crop layer is used. Defaults to True.
         view_scale (float): Factor on the side of the views, in (0, 1]. Defaults to 1.
+        supervision (str, optional): ``'exit'`` or ``'cumulative'``. None leaves it to
+            the model.
     """
 
     exit_stage: int
@@ -36,6 +38,7 @@ class StepPlan:
     blocks: tuple[int, ...] | None = None
     windows: bool = True
     view_scale: float = 1.0
+    supervision: str | None = None
 
     def window_generator(self) -> torch.Generator | None:
         """Return a fresh generator for this iteration's windows."""

@@ -135,6 +135,9 @@ def _variant(model: dict, hook: dict) -> str:
         parts.append('cumulative')
     if model.get('key_forward') == 'truncated':
         parts.append('truncated keys')
+    changes = sorted({name for phase in hook.get('phases') or () for name in phase})
+    if changes:
+        parts.append(f'phases of {", ".join(n for n in changes if n != "begin")}')
     return ' + '.join(part for part in parts if part) or 'no exits, no windows'
 
 

@@ -172,15 +172,20 @@ def test_phases_change_what_they_name_and_keep_the_rest(model):
         phases=[
             dict(begin=0.3, view_scale=0.5),
             dict(begin=0.8, exit_probs=(0, 0, 0, 1), windows=False),
+            dict(begin=0.9, supervision='exit'),
         ],
     )
     runner = runner_with(model)
     runner.max_iters = 10
     seen = [
-        (plan.exit_stage, plan.windows, plan.view_scale)
+        (plan.exit_stage, plan.windows, plan.view_scale, plan.supervision)
         for plan in plans(hook, runner, range(10))
     ]
-    assert seen == [(1, True, 1.0)] * 3 + [(1, True, 0.5)] * 5 + [(4, False, 0.5)] * 2
+    assert seen == (
+        [(1, True, 1.0, None)] * 3
+        + [(1, True, 0.5, None)] * 5
+        + [(4, False, 0.5, None), (4, False, 0.5, 'exit')]
+    )
 
 
 def test_phases_do_not_change_within_an_update(model):
@@ -210,6 +215,7 @@ def test_distribution_weighs_phases_by_their_length(model):
         ([dict(begin=0.5), dict(begin=0.5)], 'in the order of begin'),
         ([dict(begin=1.0)], 'begins at 1.0'),
         ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
+        ([dict(begin=0.5, supervision='all')], "supervision='all'"),
         ([dict(begin=0.5, exit_probs=(0, 0, 0, 0))], 'sums to zero'),
     ],
 )

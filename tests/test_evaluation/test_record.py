@@ -178,6 +178,15 @@ def test_recipe_of_upstream_and_small_configs():
     assert read_recipe(byol) is None
 
 
+def test_recipe_names_what_changes_while_training_goes_on():
+    cfg = load_config('configs/study/accel-simclr_r18_cifar10.py')
+    cfg.custom_hooks[0].phases = [
+        dict(begin=0, view_scale=0.5),
+        dict(begin=0.5, view_scale=1, exit_probs=(0, 0, 0, 1)),
+    ]
+    assert read_recipe(cfg).variant == 'PB + HP + phases of exit_probs, view_scale'
+
+
 def test_config_text_is_read_not_run():
     text = (
         "model = dict(type='A', lr=1e-3, head=dict({'b.c': [1, -2], 'd': None}))\n"

@@ -62,3 +62,19 @@ def test_scaled_views_are_views_that_were_resized_before(method):
         losses_and_gradients(model, images, scaled),
         losses_and_gradients(same, small, as_it_is),
     )
+
+
+@pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
+@pytest.mark.parametrize('method', METHODS)
+def test_a_plan_may_say_which_losses_count(method, supervision):
+    other = {'exit': 'cumulative', 'cumulative': 'exit'}[supervision]
+    planned = build(METHODS[method](supervision=other))
+    built_so = build(METHODS[method](supervision=supervision))
+    built_so.load_state_dict(planned.state_dict())
+    images = views(batch=4, seed=3)
+    says = StepPlan(exit_stage=3, window_seed=(1, 2), supervision=supervision)
+    silent = StepPlan(exit_stage=3, window_seed=(1, 2))
+    assert_same(
+        losses_and_gradients(planned, images, says),
+        losses_and_gradients(built_so, images, silent),
+    )

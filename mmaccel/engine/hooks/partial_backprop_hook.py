@@ -42,8 +42,8 @@ class PartialBackpropHook(Hook):
             most half of them. By default a third, rounded.
         phases (Sequence[dict]): What changes while training goes on: ``begin``, the
             share of the training that is over by then, and of ``exit_probs``,
-            ``windows`` and ``view_scale`` what is to change (:class:`Phase`). Not in
-            the paper. Defaults to nothing.
+            ``windows``, ``view_scale`` and ``supervision`` what is to change
+            (:class:`Phase`). Not in the paper. Defaults to nothing.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank. 0 never.
             Defaults to 50.

@@ -138,7 +138,7 @@ class AccelMixin:
 
     def supervised(self, plan: StepPlan) -> Sequence[int]:
         """Stages whose loss is minimised in an iteration."""
-        cumulative = self.supervision == 'cumulative'
+        cumulative = (plan.supervision or self.supervision) == 'cumulative'
         first = plan.first_stage if cumulative else plan.exit_stage
         return range(first, plan.exit_stage + 1)
 
