@@ -196,7 +196,7 @@ def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
     named: dict[str, Variant] = {}
     for number, (probability, plan) in enumerate(hook.distribution(model), 1):
         name = str(plan.exit_stage)
-        if hook.update_scheme == 'nearby_block':
+        if hook.update_scheme == 'nearby_block' or plan.first_stage > 1:
             name = f'{plan.first_stage}-{plan.exit_stage}'
         elif hook.update_scheme == 'skipping':
             name = f'draw {number}'

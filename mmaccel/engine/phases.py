@@ -23,6 +23,9 @@ class Phase:
         supervision (str, optional): ``'exit'`` minimises the loss at the exit alone,
             ``'cumulative'`` those of the stages before it too. Defaults to None, the
             model's.
+        first_stage (int): First stage that is trained; those before it run, but no
+            gradient reaches them. At most the first exit that can be drawn. Defaults
+            to 1.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -33,6 +36,7 @@ class Phase:
     windows: bool = True
     view_scale: float = 1.0
     supervision: str | None = None
+    first_stage: int = 1
 
     def __post_init__(self) -> None:
         probs = [float(p) for p in self.exit_probs]
@@ -61,18 +65,28 @@ class Phase:
                 f"supervision={self.supervision!r} is unknown; use 'exit' or "
                 "'cumulative', or None for the model's"
             )
+        first_exit = next(exit_ for exit_, p in enumerate(probs, 1) if p > 0)
+        if not 1 <= self.first_stage <= first_exit:
+            raise ValueError(
+                f'first_stage={self.first_stage} cannot be trained from exit '
+                f'{first_exit}; use 1 to {first_exit}, or exit_probs that are zero '
+                'before it'
+            )
         object.__setattr__(self, 'exit_probs', tuple(p / sum(probs) for p in probs))
 
     def plan(
         self,
         exit_stage: int,
-        first_stage: int = 1,
+        first_stage: int | None = None,
         blocks: tuple[int, ...] | None = None,
     ) -> StepPlan:
-        """Plan of an update within this phase; arguments as of :class:`StepPlan`."""
+        """Plan of an update within this phase; arguments as of :class:`StepPlan`.
+
+        The first stage is by default the phase's.
+        """
         return StepPlan(
             exit_stage,
-            first_stage=first_stage,
+            first_stage=first_stage or self.first_stage,
             blocks=blocks,
             windows=self.windows,
             view_scale=self.view_scale,
@@ -100,7 +114,7 @@ def read_phases(
         if unknown or 'begin' not in change:
             raise ValueError(
                 f'the phase {dict(change)} needs begin, and of exit_probs, windows, '
-                'view_scale and supervision what changes'
+                'view_scale, supervision and first_stage what changes'
             )
         later = replace(phases[-1], **change)
         if later.begin == 0 and len(phases) == 1:

@@ -188,6 +188,22 @@ def test_phases_change_what_they_name_and_keep_the_rest(model):
     )
 
 
+@pytest.mark.parametrize('update_scheme', ['bp_to_input', 'nearby_block'])
+def test_stages_before_the_first_of_a_phase_are_not_trained(model, update_scheme):
+    late = dict(begin=0.5, exit_probs=(0, 0, 1, 1), first_stage=2)
+    hook = PartialBackpropHook(phases=[late], update_scheme=update_scheme)
+    runner = runner_with(model)
+    runner.max_iters = 400
+    drawn = list(plans(hook, runner, range(400)))
+    first, second = drawn[:200], drawn[200:]
+    lowest, highest = (1, 1) if update_scheme == 'bp_to_input' else (1, 4)
+    assert {plan.first_stage for plan in first} == set(range(lowest, highest + 1))
+    highest = 2 if update_scheme == 'bp_to_input' else 4
+    assert {plan.first_stage for plan in second} == set(range(2, highest + 1))
+    total = sum(probability for probability, _ in hook.distribution(model))
+    assert total == pytest.approx(1)
+
+
 def test_phases_do_not_change_within_an_update(model):
     hook = PartialBackpropHook(
         exit_probs=(1, 0, 0, 0), phases=[dict(begin=0.5, exit_probs=(0, 0, 0, 1))]
@@ -216,6 +232,8 @@ def test_distribution_weighs_phases_by_their_length(model):
         ([dict(begin=1.0)], 'begins at 1.0'),
         ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
         ([dict(begin=0.5, supervision='all')], "supervision='all'"),
+        ([dict(begin=0.5, first_stage=2)], 'first_stage=2 cannot be trained from exit'),
+        ([dict(begin=0.5, first_stage=0)], 'first_stage=0'),
         ([dict(begin=0.5, exit_probs=(0, 0, 0, 0))], 'sums to zero'),
     ],
 )

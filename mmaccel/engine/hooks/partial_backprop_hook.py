@@ -42,8 +42,8 @@ class PartialBackpropHook(Hook):
             most half of them. By default a third, rounded.
         phases (Sequence[dict]): What changes while training goes on: ``begin``, the
             share of the training that is over by then, and of ``exit_probs``,
-            ``windows``, ``view_scale`` and ``supervision`` what is to change
-            (:class:`Phase`). Not in the paper. Defaults to nothing.
+            ``windows``, ``view_scale``, ``supervision`` and ``first_stage`` what is to
+            change (:class:`Phase`). Not in the paper. Defaults to nothing.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank. 0 never.
             Defaults to 50.
@@ -155,8 +155,9 @@ class PartialBackpropHook(Hook):
         probs = torch.tensor(exits, dtype=torch.float64)
         exit_stage = int(torch.multinomial(probs, 1, generator=generator)) + 1
         if self.update_scheme == 'nearby_block':
-            first = int(torch.randint(exit_stage, (), generator=generator)) + 1
-            return phase.plan(exit_stage, first_stage=first)
+            lowest = phase.first_stage
+            first = torch.randint(lowest, exit_stage + 1, (), generator=generator)
+            return phase.plan(exit_stage, first_stage=int(first))
         return phase.plan(exit_stage)
 
     def distribution(self, model: torch.nn.Module, samples: int = 16) -> list:
@@ -179,10 +180,11 @@ class PartialBackpropHook(Hook):
             return [(1 / samples, plan) for plan in drawn]
         exits = [(p, e) for e, p in enumerate(phase.exit_probs, 1) if p > 0]
         if self.update_scheme == 'nearby_block':
+            lowest = phase.first_stage
             return [
-                (p / e, phase.plan(e, first_stage=first))
+                (p / (e + 1 - lowest), phase.plan(e, first_stage=first))
                 for p, e in exits
-                for first in range(1, e + 1)
+                for first in range(lowest, e + 1)
             ]
         return [(p, phase.plan(e)) for p, e in exits]
 
