@@ -61,6 +61,8 @@ runs = [
         variants=[
             'progressive-50',
             'pb-sum-progressive-50-whole-end',
+            'exits-first',
+            'exits-first-frozen',
             'full-sum-progressive-50',
         ],
         epochs=[16],

@@ -1,6 +1,6 @@
 # The baseline beside a published curve, the MoCo authors' CIFAR-10 demo: its network,
-# linear projector, crops, batch and learning rate, which its cosine of 200 epochs hardly
-# lowers in the first few. Two CPU cores take twenty minutes an epoch.
+# linear projector, crops, batch and learning rate, which its cosine of 200 epochs
+# hardly lowers in the first few. A CPU core takes twenty minutes an epoch.
 _base_ = './variants.py'
 
 _monitor = 'default_hooks.knn.'

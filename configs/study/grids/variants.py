@@ -38,6 +38,19 @@ _from_half = [
     dict(begin=1 / 3, view_scale=2 / 3),
     dict(begin=2 / 3, view_scale=1),
 ]
+# Exits and sums while they learn faster than the whole network does, at the beginning
+_exits_first = [
+    dict(begin=0, view_scale=1 / 2, supervision='cumulative'),
+    dict(begin=0.25, view_scale=2 / 3, supervision='exit', **_last),
+    dict(begin=0.64, view_scale=1),
+]
+# The whole size longer, for stages that are no longer trained at the end
+_then_frozen = [
+    *_exits_first[:2],
+    dict(begin=0.5, view_scale=1),
+    dict(begin=0.75, first_stage=2),
+    dict(begin=0.9, first_stage=3),
+]
 _late = (1, 1, 1, 3)
 _moving = [
     dict(begin=0, exit_probs=(1, 1, 0, 0)),
@@ -101,7 +114,8 @@ _ours = {
         **_sum,
         **_hook(exit_probs=_late, phases=_from_half),
     },
-    # exits while views are small, then the whole network as upstream trains it
+    'exits-first': {**_whole, **_hook(phases=_exits_first)},
+    'exits-first-frozen': {**_whole, **_hook(phases=_then_frozen)},
     'pb-sum-progressive-50-whole-end': {
         **_whole,
         **_sum,
