@@ -61,6 +61,7 @@ runs = [
         variants=[
             'progressive-50',
             'pb-sum-progressive-50-whole-end',
+            'entries',
             'exits-first',
             'exits-first-frozen',
             'full-sum-progressive-50',

@@ -114,6 +114,12 @@ _ours = {
         **_sum,
         **_hook(exit_probs=_late, phases=_from_half),
     },
+    # every update has the last loss, and its gradient ends at a stage that is drawn:
+    # what exits do to the last stages, entries do to the first
+    'entries': {
+        **_whole,
+        **_hook(**_last, update_scheme='nearby_block'),
+    },
     'exits-first': {**_whole, **_hook(phases=_exits_first)},
     'exits-first-frozen': {**_whole, **_hook(phases=_then_frozen)},
     'pb-sum-progressive-50-whole-end': {
