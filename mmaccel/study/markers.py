@@ -13,9 +13,10 @@ KINDS = {
     'stages': ('split', 'heading'),
     'runs': (),
     'curves': ('alt',),
+    'epochs': ('published', 'heading', 'alt'),
     'frontier': ('reference', 'accuracy', 'line', 'alt'),
 }
-PICTURES = ('curves', 'frontier')
+PICTURES = ('curves', 'epochs', 'frontier')
 _LABELS = 'labels'
 _MARK = re.compile(r'<!--\s*study:\s*(.*?)\s*-->|<!--\s*/study\s*-->', re.DOTALL)
 

@@ -6,7 +6,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -69,7 +69,60 @@ def curves_plot(rows: Sequence[tuple[Group, str]]) -> Plot:
         ConfigError: If two groups have one label, or there are more than can be told
             apart.
     """
-    labels = [label for _, label in rows]
+    _check_labels([label for _, label in rows])
+    curves = mean_curves(rows)
+    return Plot(
+        ['curves', [_numbers(curve) for curve in curves]],
+        lambda path, metadata: plot_time_accuracy(curves, path, metadata=metadata),
+    )
+
+
+def epochs_plot(
+    rows: Sequence[tuple[Group, str]],
+    published: Mapping[str, Mapping[float, float]] | None = None,
+) -> Plot:
+    """Accuracy on held-out images by epoch, beside curves of others.
+
+    Args:
+        rows (Sequence[tuple]): Groups and their labels.
+        published (Mapping, optional): Label to accuracies (percent) by epoch.
+
+    Raises:
+        ConfigError: As of :func:`curves_plot`.
+    """
+    published = published or {}
+    _check_labels([*published, *(label for _, label in rows)])
+    curves = mean_curves(rows)
+    return Plot(
+        [
+            'epochs',
+            [_numbers(curve) for curve in curves],
+            [
+                [label, *map(list, points.items())]
+                for label, points in published.items()
+            ],
+        ],
+        lambda path, metadata: _draw_epochs(curves, published, path, metadata),
+    )
+
+
+def mean_curves(rows: Sequence[tuple[Group, str]]) -> list[Curve]:
+    """Mean over the seeds of each group that has finished runs; epochs for steps.
+
+    Raises:
+        ConfigError: If there is no finished run, or one without a curve.
+    """
+    curves = [
+        average(_curve(record, label) for record in group.finished)
+        for group, label in rows
+        if group.n
+    ]
+    if not curves:
+        raise ConfigError('there is no finished run to draw')
+    return curves
+
+
+def _check_labels(labels: Sequence[str]) -> None:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise ConfigError(f'two curves are labelled {twice[0]!r}')
@@ -78,21 +131,45 @@ def curves_plot(rows: Sequence[tuple[Group, str]]) -> Plot:
             f'a picture has {len(COLOURS)} colours; draw fewer groups (X and Accel-X '
             'share one) or make two pictures'
         )
-    curves = [
-        average(_curve(record, label) for record in group.finished)
-        for group, label in rows
-        if group.n
+
+
+def _numbers(curve: Curve) -> list:
+    return [
+        field.tolist() if isinstance(field, np.ndarray) else field for field in curve
     ]
-    if not curves:
-        raise ConfigError('there is no finished run to draw')
-    numbers = [
-        [field.tolist() if isinstance(field, np.ndarray) else field for field in curve]
-        for curve in curves
-    ]
-    return Plot(
-        ['curves', numbers],
-        lambda path, metadata: plot_time_accuracy(curves, path, metadata=metadata),
-    )
+
+
+def _draw_epochs(
+    curves: Sequence[Curve],
+    published: Mapping[str, Mapping[float, float]],
+    path: Path,
+    metadata: dict,
+) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
+        for points in published.values():
+            axes.plot(list(points), list(points.values()), '--', color='#777777')
+        for number, curve in enumerate(curves):
+            colour = COLOURS[number]
+            axes.fill_between(
+                curve.step, curve.min, curve.max, color=colour, alpha=0.15, linewidth=0
+            )
+            axes.plot(curve.step, curve.mean, color=colour, marker='o', markersize=4)
+        for line, label in zip(
+            axes.lines, [*published, *(curve.label for curve in curves)]
+        ):
+            line.set_label(label)
+        axes.set_xlim(left=0)
+        axes.set_xlabel('epoch')
+        axes.set_ylabel('kNN top-1 accuracy (%)')
+        axes.legend(loc='lower right', fontsize=8)
+        figure.savefig(path, dpi=200, metadata=metadata)
+        plt.close(figure)
 
 
 def frontier_plot(

@@ -10,12 +10,13 @@ from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.errors import ConfigError
 
 from .markers import PICTURES, Block, read_blocks
-from .plots import Plot, curves_plot, frontier_plot
+from .plots import Plot, curves_plot, epochs_plot, frontier_plot, mean_curves
 from .summary import Group, Groups
-from .tables import groups_table, notes, runs_list, stages_table
+from .tables import epochs_table, groups_table, notes, runs_list, stages_table
 
 _ALT = {
     'curves': 'Accuracy against training time',
+    'epochs': 'Accuracy by epoch',
     'frontier': 'Final accuracy against relative training time',
 }
 
@@ -108,8 +109,14 @@ class Report:
     def _picture_block(self, block: Block) -> Filled:
         rows = self._rows(block)
         shown = [group for group, _ in rows]
+        table = []
         if block.kind == 'curves':
             plot = curves_plot(rows)
+        elif block.kind == 'epochs':
+            published = _published(block)
+            plot = epochs_plot(rows, published)
+            heading = block.option('heading') or 'kNN at epoch'
+            table.append(epochs_table(mean_curves(rows), published, heading))
         else:
             reference = block.require('reference')
             shown += [self.groups.reference(reference, group) for group in shown]
@@ -122,7 +129,8 @@ class Report:
             )
         parts = [
             f'![{block.option("alt") or _ALT[block.kind]}]({block.name})',
-            *notes(shown, timed=True),
+            *table,
+            *notes(shown, timed=block.kind != 'epochs'),
             f'<!-- numbers {plot.hash} -->',
         ]
         return Filled('\n\n' + '\n\n'.join(parts) + '\n\n', plot)
@@ -151,3 +159,21 @@ def _lines(block: Block) -> list[list[str]]:
         [pattern.strip() for pattern in line.split(',')]
         for line in block.options.get('line', ())
     ]
+
+
+def _published(block: Block) -> dict[str, dict[float, float]]:
+    """Curves of others: ``published: LABEL: 1 31.98, 2 33.52``, epochs and percents."""
+    curves: dict[str, dict[float, float]] = {}
+    for line in block.options.get('published', ()):
+        label, _, points = line.rpartition(':')
+        curve = curves.setdefault(label.strip(), {})
+        try:
+            for point in points.split(','):
+                epoch, percent = map(float, point.split())
+                curve[epoch] = percent
+        except ValueError as error:
+            raise ConfigError(
+                f'the curve {line!r} is not understood; give epochs and percents, '
+                'as in "LABEL: 1 31.98, 2 33.52"'
+            ) from error
+    return curves

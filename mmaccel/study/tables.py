@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
 from mmaccel.errors import ConfigError
+from mmaccel.evaluation.curves import Curve
 from mmaccel.evaluation.tables import Cell
 
 from .summary import ACCURACIES, MEASURES, SECONDS, TIMES, Group, Groups
@@ -95,6 +96,27 @@ def stages_table(
     if not names:
         raise ConfigError(f'no row has stages judged on {split}')
     return _join(_markdown([heading, *names], lines), *notes(g for g, _ in rows))
+
+
+def epochs_table(
+    curves: Sequence[Curve],
+    published: Mapping[str, Mapping[float, float]] | None = None,
+    heading: str = 'kNN at epoch',
+) -> str:
+    """Accuracies at each epoch at which one of the curves has one.
+
+    Args:
+        curves (Sequence[Curve]): Epochs for steps.
+        published (Mapping, optional): Label to accuracies (percent) by epoch.
+        heading (str): Of the labels. Defaults to ``'kNN at epoch'``.
+    """
+    ours = {curve.label: dict(zip(curve.step, curve.mean)) for curve in curves}
+    epochs = sorted({epoch for points in ours.values() for epoch in points})
+    rows = [
+        [label, *(f'{points[e]:.1f}' if e in points else _MISSING for e in epochs)]
+        for label, points in {**(published or {}), **ours}.items()
+    ]
+    return _markdown([heading, *(f'{epoch:g}' for epoch in epochs)], rows)
 
 
 def runs_list(groups: Sequence[Group]) -> str:

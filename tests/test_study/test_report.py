@@ -11,15 +11,26 @@ from PIL import Image
 
 from mmaccel.errors import ConfigError
 from mmaccel.study.markers import read_blocks
-from mmaccel.study.plots import curves_plot, frontier_plot
+from mmaccel.study.plots import (
+    curves_plot,
+    epochs_plot,
+    frontier_plot,
+    mean_curves,
+)
 from mmaccel.study.point_labels import place_labels
 from mmaccel.study.report import Report
 from mmaccel.study.summary import Groups
-from mmaccel.study.tables import groups_table, runs_list, stages_table
+from mmaccel.study.tables import (
+    epochs_table,
+    groups_table,
+    runs_list,
+    stages_table,
+)
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'study' / 'report.py'
 STUDY = ROOT / 'docs' / 'study'
+PICTURES = ('curves.png', 'epochs.png', 'frontier.png')
 
 
 def record(group, seed, knn=None, seconds=None, *, epochs=20, **more):
@@ -85,6 +96,11 @@ moco/paper: Accel-MoCo
 moco/baseline
 moco/paper: Accel-MoCo
 alt: MoCo, twice
+-->
+<!-- /study -->
+<!-- study: epochs epochs.png
+published: theirs, once: 1 20, 20 70.5
+moco/baseline
 -->
 <!-- /study -->
 <!-- study: frontier frontier.png
@@ -306,6 +322,27 @@ def test_curves_are_means_over_seeds():
         curves_plot(many)
 
 
+def test_curves_by_epoch_stand_beside_published_ones():
+    rows = [(Groups(RECORDS).select(['moco/baseline'])[0], 'ours')]
+    published = {'theirs': {10.0: 30.5, 15.0: 40.0}}
+    table = epochs_table(mean_curves(rows), published)
+    assert table.splitlines()[0] == '| kNN at epoch | 10 | 20 |'
+    # means of 30, 31, 33.5 and of 60, 62, 67
+    assert table.splitlines()[2:] == ['| theirs | 30.5 | - |', '| ours | 31.5 | 63.0 |']
+    plot = epochs_plot(rows, published)
+    assert plot.numbers[2] == [['theirs', [10.0, 30.5], [15.0, 40.0]]]
+    assert plot.hash != epochs_plot(rows).hash
+    with pytest.raises(ConfigError, match="two curves are labelled 'ours'"):
+        epochs_plot(rows, {'ours': {1.0: 2.0}})
+
+
+def test_a_published_curve_that_cannot_be_read(tmp_path):
+    block = '<!-- study: epochs a.png\npublished: theirs: 1, 2\nmoco/paper\n-->'
+    (tmp_path / 'report.md').write_text(block + '<!-- /study -->')
+    with pytest.raises(ConfigError, match='theirs: 1, 2.*not understood'):
+        Report(tmp_path / 'report.md', RECORDS)
+
+
 def test_frontier_is_relative_to_each_reference():
     groups = Groups(RECORDS)
     line = groups.select(['moco/baseline-12e', 'moco/broken', 'moco/baseline'])
@@ -401,7 +438,7 @@ def test_the_report_is_filled_around_its_words(tool, study, tmp_path):
 
 
 def test_twice_gives_the_same(tool, study, tmp_path):
-    files = [tmp_path / n for n in ('report.md', 'curves.png', 'frontier.png')]
+    files = [tmp_path / n for n in ('report.md', *PICTURES)]
     assert tool.main(study) == 0
     first = [file.read_bytes() for file in files]
     assert tool.main(study) == 0

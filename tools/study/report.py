@@ -75,6 +75,14 @@ blocks:
               mocov2/paper-200e: Accel-MoCo v2
               -->
             alt: the picture's description
+  epochs    kNN accuracy on held-out images by epoch, as a picture and a table, beside
+            curves of others:
+              <!-- study: epochs published.png
+              published: MoCo demo: 1 31.98, 2 33.52
+              mocov2/baseline-200e: MoCo v2
+              -->
+            published: label, then epochs and percents; may be repeated
+            heading, alt: as above
   frontier  final accuracy against training time relative to the reference's:
               <!-- study: frontier frontier.png
               reference: mocov2/baseline-200e
