@@ -23,9 +23,9 @@ class Phase:
         supervision (str, optional): ``'exit'`` minimises the loss at the exit alone,
             ``'cumulative'`` those of the stages before it too. Defaults to None, the
             model's.
-        first_stage (int): First stage that is trained; those before it run, but no
-            gradient reaches them. At most the first exit that can be drawn. Defaults
-            to 1.
+        entry_probs (Sequence[float]): Probability of each stage to be the first that
+            is trained, >= 0; those before it run, but no gradient reaches them. Of
+            those up to the exit, scaled to sum 1. Defaults to the first stage.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -36,19 +36,17 @@ class Phase:
     windows: bool = True
     view_scale: float = 1.0
     supervision: str | None = None
-    first_stage: int = 1
+    entry_probs: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
-        probs = [float(p) for p in self.exit_probs]
-        if not all(math.isfinite(p) and p >= 0 for p in probs):
+        exits = _scaled('exit_probs', self.exit_probs)
+        entries = _scaled('entry_probs', self.entry_probs)
+        first_exit = next(stage for stage, p in enumerate(exits, 1) if p > 0)
+        if not any(entries[:first_exit]):
             raise ValueError(
-                f'exit_probs={tuple(self.exit_probs)} must not be negative; '
-                'give each exit a probability >= 0, such as (0.25, 0.25, 0.25, 0.25)'
-            )
-        if sum(probs) == 0:
-            raise ValueError(
-                f'exit_probs={tuple(self.exit_probs)} sums to zero: no exit can be '
-                'drawn; give at least one exit a positive probability'
+                f'entry_probs={tuple(self.entry_probs)} leave nothing to train before '
+                f'exit {first_exit}; give a stage up to it a positive probability, or '
+                'that exit none'
             )
         if not 0 <= self.begin < 1:
             raise ValueError(
@@ -65,28 +63,25 @@ class Phase:
                 f"supervision={self.supervision!r} is unknown; use 'exit' or "
                 "'cumulative', or None for the model's"
             )
-        first_exit = next(exit_ for exit_, p in enumerate(probs, 1) if p > 0)
-        if not 1 <= self.first_stage <= first_exit:
-            raise ValueError(
-                f'first_stage={self.first_stage} cannot be trained from exit '
-                f'{first_exit}; use 1 to {first_exit}, or exit_probs that are zero '
-                'before it'
-            )
-        object.__setattr__(self, 'exit_probs', tuple(p / sum(probs) for p in probs))
+        object.__setattr__(self, 'exit_probs', exits)
+        object.__setattr__(self, 'entry_probs', entries)
+
+    def entries(self, exit_stage: int) -> list[float]:
+        """Probability of each stage up to an exit to be the first that is trained."""
+        possible = list(self.entry_probs[:exit_stage])
+        possible += [0.0] * (exit_stage - len(possible))
+        return [p / sum(possible) for p in possible]
 
     def plan(
         self,
         exit_stage: int,
-        first_stage: int | None = None,
+        first_stage: int = 1,
         blocks: tuple[int, ...] | None = None,
     ) -> StepPlan:
-        """Plan of an update within this phase; arguments as of :class:`StepPlan`.
-
-        The first stage is by default the phase's.
-        """
+        """Plan of an update within this phase; arguments as of :class:`StepPlan`."""
         return StepPlan(
             exit_stage,
-            first_stage=first_stage or self.first_stage,
+            first_stage=first_stage,
             blocks=blocks,
             windows=self.windows,
             view_scale=self.view_scale,
@@ -94,13 +89,32 @@ class Phase:
         )
 
 
+def _scaled(name: str, probs: Sequence[float]) -> tuple[float, ...]:
+    """Probabilities that sum to 1."""
+    given = tuple(float(p) for p in probs)
+    if not all(math.isfinite(p) and p >= 0 for p in given):
+        raise ValueError(
+            f'{name}={tuple(probs)} must not be negative; '
+            'give each stage a probability >= 0, such as (0.25, 0.25, 0.25, 0.25)'
+        )
+    if sum(given) == 0:
+        raise ValueError(
+            f'{name}={tuple(probs)} sums to zero: no stage can be drawn; give at least '
+            'one a positive probability'
+        )
+    return tuple(p / sum(given) for p in given)
+
+
 def read_phases(
-    exit_probs: Sequence[float], changes: Sequence[Mapping[str, Any]]
+    exit_probs: Sequence[float],
+    entry_probs: Sequence[float],
+    changes: Sequence[Mapping[str, Any]],
 ) -> list[Phase]:
     """Phases of a training, the first of which begins with it.
 
     Args:
         exit_probs (Sequence[float]): Of the beginning.
+        entry_probs (Sequence[float]): Of the beginning.
         changes (Sequence[Mapping]): Arguments of :class:`Phase`, in the order of their
             ``begin``; what one does not name stays as it was.
 
@@ -108,13 +122,13 @@ def read_phases(
         ValueError: If an argument is unknown or out of its range, or a phase does not
             begin behind the one before it.
     """
-    phases = [Phase(exit_probs=exit_probs)]
+    phases = [Phase(exit_probs=exit_probs, entry_probs=entry_probs)]
     for change in changes:
         unknown = set(change) - set(Phase.__dataclass_fields__)
         if unknown or 'begin' not in change:
             raise ValueError(
-                f'the phase {dict(change)} needs begin, and of exit_probs, windows, '
-                'view_scale, supervision and first_stage what changes'
+                f'the phase {dict(change)} needs begin, and of exit_probs, '
+                'entry_probs, windows, view_scale and supervision what changes'
             )
         later = replace(phases[-1], **change)
         if later.begin == 0 and len(phases) == 1:

@@ -147,11 +147,15 @@ def _scheme(hook: dict) -> str:
         blocks = hook.get('num_blocks')
         return 'Skipping' if blocks == _BLOCKS else f'Skipping (num_blocks={blocks})'
     probs = tuple(hook.get('exit_probs') or (1, 1, 1, 1) if hook else (1,))
+    entries = tuple(hook.get('entry_probs') or ())
     name = 'Nearby-Block' if scheme == 'nearby_block' else 'PB'
-    if name == 'PB' and not any(probs[:-1]):
-        return ''
     usual = _PROBS[scheme] or (probs[0],) * len(probs)
-    return name if probs == usual else f'{name} (exit_probs={_short(probs)})'
+    changed = [] if probs == usual else [f'exit_probs={_short(probs)}']
+    if any(entries[1:]):
+        changed.append(f'entry_probs={_short(entries)}')
+    elif name == 'PB' and not any(probs[:-1]):
+        return ''
+    return f'{name} ({", ".join(changed)})' if changed else name
 
 
 def _windows(layer: dict) -> str:

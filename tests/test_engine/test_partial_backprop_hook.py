@@ -188,20 +188,40 @@ def test_phases_change_what_they_name_and_keep_the_rest(model):
     )
 
 
-@pytest.mark.parametrize('update_scheme', ['bp_to_input', 'nearby_block'])
-def test_stages_before_the_first_of_a_phase_are_not_trained(model, update_scheme):
-    late = dict(begin=0.5, exit_probs=(0, 0, 1, 1), first_stage=2)
-    hook = PartialBackpropHook(phases=[late], update_scheme=update_scheme)
+def test_entries_are_drawn_among_the_stages_up_to_the_exit(model):
+    hook = PartialBackpropHook(exit_probs=(0, 1, 0, 3), entry_probs=(1, 2, 5))
+    runs = Counter(
+        (plan.first_stage, plan.exit_stage)
+        for plan in (hook.draw(model, 3, update) for update in range(4000))
+    )
+    expected = {
+        (1, 2): 1 / 4 * 1 / 3,
+        (2, 2): 1 / 4 * 2 / 3,
+        (1, 4): 3 / 4 * 1 / 8,
+        (2, 4): 3 / 4 * 2 / 8,
+        (3, 4): 3 / 4 * 5 / 8,
+    }
+    told = {(p.first_stage, p.exit_stage): w for w, p in hook.distribution(model)}
+    assert told == pytest.approx(expected)
+    assert set(runs) == set(expected)
+    for run, share in expected.items():
+        tolerance = 3.5 * (share * (1 - share) / 4000) ** 0.5
+        assert abs(runs[run] / 4000 - share) <= tolerance, run
+
+
+def test_entries_may_change_with_the_phase(model):
+    late = dict(begin=0.5, exit_probs=(0, 0, 1, 1), entry_probs=(0, 1))
+    hook = PartialBackpropHook(phases=[late])
     runner = runner_with(model)
-    runner.max_iters = 400
-    drawn = list(plans(hook, runner, range(400)))
-    first, second = drawn[:200], drawn[200:]
-    lowest, highest = (1, 1) if update_scheme == 'bp_to_input' else (1, 4)
-    assert {plan.first_stage for plan in first} == set(range(lowest, highest + 1))
-    highest = 2 if update_scheme == 'bp_to_input' else 4
-    assert {plan.first_stage for plan in second} == set(range(2, highest + 1))
-    total = sum(probability for probability, _ in hook.distribution(model))
-    assert total == pytest.approx(1)
+    runner.max_iters = 40
+    first = [plan.first_stage for plan in plans(hook, runner, range(40))]
+    assert first == [1] * 20 + [2] * 20
+
+
+def test_more_entries_than_stages_are_refused(model):
+    hook = PartialBackpropHook(entry_probs=(1, 1, 1, 1, 1))
+    with pytest.raises(ValueError, match='5 values but the model has 4 stages'):
+        hook.before_train(runner_with(model))
 
 
 def test_phases_do_not_change_within_an_update(model):
@@ -232,8 +252,8 @@ def test_distribution_weighs_phases_by_their_length(model):
         ([dict(begin=1.0)], 'begins at 1.0'),
         ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
         ([dict(begin=0.5, supervision='all')], "supervision='all'"),
-        ([dict(begin=0.5, first_stage=2)], 'first_stage=2 cannot be trained from exit'),
-        ([dict(begin=0.5, first_stage=0)], 'first_stage=0'),
+        ([dict(begin=0.5, entry_probs=(0, 1))], 'nothing to train before exit 1'),
+        ([dict(begin=0.5, entry_probs=(0, 0))], 'entry_probs.*sums to zero'),
         ([dict(begin=0.5, exit_probs=(0, 0, 0, 0))], 'sums to zero'),
     ],
 )

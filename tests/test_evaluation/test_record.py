@@ -178,6 +178,14 @@ def test_recipe_of_upstream_and_small_configs():
     assert read_recipe(byol) is None
 
 
+def test_recipe_names_entries():
+    cfg = load_config('configs/study/accel-simclr_r18_cifar10.py')
+    cfg.model.crop_layer = None
+    cfg.custom_hooks[0].update(exit_probs=(0, 0, 0, 1), entry_probs=(1, 2, 3, 4))
+    found = read_recipe(cfg).variant
+    assert found == 'PB (exit_probs=0/0/0/1, entry_probs=1/2/3/4)'
+
+
 def test_recipe_names_what_changes_while_training_goes_on():
     cfg = load_config('configs/study/accel-simclr_r18_cifar10.py')
     cfg.custom_hooks[0].phases = [

@@ -62,6 +62,7 @@ runs = [
             'progressive-50',
             'pb-sum-progressive-50-whole-end',
             'entries',
+            'entries-late',
             'exits-first',
             'exits-first-frozen',
             'full-sum-progressive-50',

@@ -48,8 +48,8 @@ _exits_first = [
 _then_frozen = [
     *_exits_first[:2],
     dict(begin=0.5, view_scale=1),
-    dict(begin=0.75, first_stage=2),
-    dict(begin=0.9, first_stage=3),
+    dict(begin=0.75, entry_probs=(0, 1)),
+    dict(begin=0.9, entry_probs=(0, 0, 1)),
 ]
 _late = (1, 1, 1, 3)
 _moving = [
@@ -116,10 +116,8 @@ _ours = {
     },
     # every update has the last loss, and its gradient ends at a stage that is drawn:
     # what exits do to the last stages, entries do to the first
-    'entries': {
-        **_whole,
-        **_hook(**_last, update_scheme='nearby_block'),
-    },
+    'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
+    'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
     'exits-first': {**_whole, **_hook(phases=_exits_first)},
     'exits-first-frozen': {**_whole, **_hook(phases=_then_frozen)},
     'pb-sum-progressive-50-whole-end': {

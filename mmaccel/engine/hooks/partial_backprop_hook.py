@@ -32,17 +32,21 @@ class PartialBackpropHook(Hook):
     Args:
         exit_probs (Sequence[float]): Probability of each exit, >= 0, one a stage;
             scaled to sum 1. Defaults to uniform over four stages, as in the paper.
+        entry_probs (Sequence[float], optional): Probability of each stage to be the
+            first that is trained, >= 0, drawn among those up to the exit; its input is
+            detached. Not in the paper, and not for ``'skipping'``. By default as the
+            update scheme says.
         update_scheme (str): ``'bp_to_input'`` trains all stages up to the exit, the
             paper's method. ``'nearby_block'`` trains a run of stages that ends at the
-            exit and begins at a stage drawn uniformly; the input of its first is
-            detached. ``'skipping'`` takes the last stage's loss and trains residual
-            branches that are not adjacent; through the others the gradient passes
-            along the shortcut alone. Defaults to ``'bp_to_input'``.
+            exit and begins at an entry drawn uniformly. ``'skipping'`` takes the last
+            stage's loss and trains residual branches that are not adjacent; through
+            the others the gradient passes along the shortcut alone. Defaults to
+            ``'bp_to_input'``.
         num_blocks (int, optional): Residual branches that ``'skipping'`` trains, at
             most half of them. By default a third, rounded.
         phases (Sequence[dict]): What changes while training goes on: ``begin``, the
             share of the training that is over by then, and of ``exit_probs``,
-            ``windows``, ``view_scale``, ``supervision`` and ``first_stage`` what is to
+            ``entry_probs``, ``windows``, ``view_scale`` and ``supervision`` what is to
             change (:class:`Phase`). Not in the paper. Defaults to nothing.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank. 0 never.
@@ -57,17 +61,21 @@ class PartialBackpropHook(Hook):
     def __init__(
         self,
         exit_probs: Sequence[float] = (0.25, 0.25, 0.25, 0.25),
+        entry_probs: Sequence[float] | None = None,
         update_scheme: str = 'bp_to_input',
         num_blocks: int | None = None,
         phases: Sequence[dict] = (),
         measure_interval: int = 50,
     ) -> None:
-        self.phases = read_phases(exit_probs, phases)
         if update_scheme not in SCHEMES:
             raise ValueError(
                 f'update_scheme={update_scheme!r} is unknown; use one of '
                 f'{", ".join(SCHEMES)}'
             )
+        if entry_probs is None:
+            anywhere = update_scheme == 'nearby_block'
+            entry_probs = (1.0,) * len(exit_probs) if anywhere else (1.0,)
+        self.phases = read_phases(exit_probs, entry_probs, phases)
         self.update_scheme = update_scheme
         self.num_blocks = num_blocks
         self.measure_interval = measure_interval
@@ -102,12 +110,18 @@ class PartialBackpropHook(Hook):
                 f"{type(model).__name__}; set model.type to 'AccelMoCo', 'AccelSimCLR' "
                 "or 'AccelSwAV', or remove the hook from custom_hooks"
             )
-        for number in {len(phase.exit_probs) for phase in self.phases}:
+        for phase in self.phases:
+            number = len(phase.exit_probs)
             if number != num_exits:
                 uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
                 raise ValueError(
                     f'exit_probs has {number} values but the model has {num_exits} '
                     f'exits; give one an exit, such as exit_probs={uniform}'
+                )
+            if len(phase.entry_probs) > num_exits:
+                raise ValueError(
+                    f'entry_probs has {len(phase.entry_probs)} values but the model '
+                    f'has {num_exits} stages; give at most one a stage'
                 )
         most = (model.num_blocks + 1) // 2
         if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
@@ -152,13 +166,9 @@ class PartialBackpropHook(Hook):
         if self.update_scheme == 'skipping':
             blocks = _not_adjacent(model.num_blocks, self._share(model), generator)
             return phase.plan(len(exits), blocks=blocks)
-        probs = torch.tensor(exits, dtype=torch.float64)
-        exit_stage = int(torch.multinomial(probs, 1, generator=generator)) + 1
-        if self.update_scheme == 'nearby_block':
-            lowest = phase.first_stage
-            first = torch.randint(lowest, exit_stage + 1, (), generator=generator)
-            return phase.plan(exit_stage, first_stage=int(first))
-        return phase.plan(exit_stage)
+        exit_stage = _draw_stage(exits, generator)
+        first = _draw_stage(phase.entries(exit_stage), generator)
+        return phase.plan(exit_stage, first_stage=first)
 
     def distribution(self, model: torch.nn.Module, samples: int = 16) -> list:
         """All plans with their probabilities; for ``'skipping'`` an equal sample.
@@ -178,18 +188,21 @@ class PartialBackpropHook(Hook):
         if self.update_scheme == 'skipping':
             drawn = [self.draw(model, 0, update, phase) for update in range(samples)]
             return [(1 / samples, plan) for plan in drawn]
-        exits = [(p, e) for e, p in enumerate(phase.exit_probs, 1) if p > 0]
-        if self.update_scheme == 'nearby_block':
-            lowest = phase.first_stage
-            return [
-                (p / (e + 1 - lowest), phase.plan(e, first_stage=first))
-                for p, e in exits
-                for first in range(lowest, e + 1)
-            ]
-        return [(p, phase.plan(e)) for p, e in exits]
+        return [
+            (p * q, phase.plan(exit_stage, first_stage=first))
+            for exit_stage, p in enumerate(phase.exit_probs, 1)
+            if p > 0
+            for first, q in enumerate(phase.entries(exit_stage), 1)
+            if q > 0
+        ]
 
     def _share(self, model: torch.nn.Module) -> int:
         return self.num_blocks or max(1, round(model.num_blocks / 3))
+
+
+def _draw_stage(probs: Sequence[float], generator: torch.Generator) -> int:
+    weights = torch.tensor(probs, dtype=torch.float64)
+    return int(torch.multinomial(weights, 1, generator=generator)) + 1
 
 
 def _not_adjacent(
