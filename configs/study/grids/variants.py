@@ -44,13 +44,6 @@ _exits_first = [
     dict(begin=0.25, view_scale=2 / 3, supervision='exit', **_last),
     dict(begin=0.64, view_scale=1),
 ]
-# The whole size longer, for stages that are no longer trained at the end
-_then_frozen = [
-    *_exits_first[:2],
-    dict(begin=0.5, view_scale=1),
-    dict(begin=0.75, entry_probs=(0, 1)),
-    dict(begin=0.9, entry_probs=(0, 0, 1)),
-]
 _late = (1, 1, 1, 3)
 _moving = [
     dict(begin=0, exit_probs=(1, 1, 0, 0)),
@@ -119,7 +112,6 @@ _ours = {
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
     'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
     'exits-first': {**_whole, **_hook(phases=_exits_first)},
-    'exits-first-frozen': {**_whole, **_hook(phases=_then_frozen)},
     'pb-sum-progressive-50-whole-end': {
         **_whole,
         **_sum,
