@@ -1,5 +1,7 @@
 # What the grids have in common: every variant's difference from its method's config,
 # configs/study/accel-*, or from the baseline's where its name begins with `baseline`.
+_base_ = '../../_base_/phases/exits-first.py'
+
 _last = dict(exit_probs=(0, 0, 0, 1))
 _whole = {'model.crop_layer': None}
 _sum = {'model.supervision': 'cumulative'}
@@ -37,12 +39,6 @@ _from_half = [
     dict(begin=0, view_scale=1 / 2),
     dict(begin=1 / 3, view_scale=2 / 3),
     dict(begin=2 / 3, view_scale=1),
-]
-# Exits and sums while they learn faster than the whole network does, at the beginning
-_exits_first = [
-    dict(begin=0, view_scale=1 / 2, supervision='cumulative'),
-    dict(begin=0.25, view_scale=2 / 3, supervision='exit', **_last),
-    dict(begin=0.64, view_scale=1),
 ]
 _late = (1, 1, 1, 3)
 _moving = [
@@ -111,7 +107,7 @@ _ours = {
     # what exits do to the last stages, entries do to the first
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
     'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
-    'exits-first': {**_whole, **_hook(phases=_exits_first)},
+    'exits-first': {**_whole, **_hook(phases=_base_.exits_first)},
     'pb-sum-progressive-50-whole-end': {
         **_whole,
         **_sum,
