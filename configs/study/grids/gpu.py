@@ -15,7 +15,7 @@ runs = [
     dict(methods=_methods, variants=['baseline'], epochs=[200, 130], **_main),
     dict(
         methods=_methods,
-        variants=['paper', 'pb-sum-progressive-50'],
+        variants=['paper', 'exits-first'],
         epochs=[200],
         **_main,
     ),
@@ -47,6 +47,9 @@ runs = [
             'full-sum',
             'paper-sum',
             'pb-sum',
+            'pb-sum-progressive-50',
+            'progressive-50',
+            'entries',
             'pb-sum-progressive-67',
             'progressive-67',
             'full-sum-progressive-67',
