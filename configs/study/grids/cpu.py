@@ -73,6 +73,7 @@ runs = [
             'pb-sum-progressive-50-whole-end',
             'entries',
             'entries-late',
+            'exits-then-entries',
             'full-sum-progressive-50',
         ],
         epochs=[16],

@@ -40,6 +40,12 @@ _from_half = [
     dict(begin=1 / 3, view_scale=2 / 3),
     dict(begin=2 / 3, view_scale=1),
 ]
+_exits_then_entries = [
+    _base_.exits_first[0],
+    dict(
+        begin=0.25, view_scale=1, supervision='exit', entry_probs=(1, 1, 1, 1), **_last
+    ),
+]
 _late = (1, 1, 1, 3)
 _moving = [
     dict(begin=0, exit_probs=(1, 1, 0, 0)),
@@ -107,6 +113,7 @@ _ours = {
     # what exits do to the last stages, entries do to the first
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
     'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
+    'exits-then-entries': {**_whole, **_hook(phases=_exits_then_entries)},
     'exits-first': {**_whole, **_hook(phases=_base_.exits_first)},
     'pb-sum-progressive-50-whole-end': {
         **_whole,
