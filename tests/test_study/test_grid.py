@@ -440,7 +440,8 @@ def test_every_run_of_every_grid_is_sound_and_unlike_the_others(name, quick_conf
 
         cfg = r.build('/elsewhere')
         assert cfg.train_cfg.max_epochs == r.epochs
-        assert max(s.end for s in cfg.param_scheduler) == r.epochs
+        ends = [s.end for s in cfg.param_scheduler]  # none: the rate is constant
+        assert not ends or max(ends) == r.epochs
         assert cfg.model.type.startswith('Accel') == accel
         assert named.setdefault(r.name, r) is r
         assert keyed.setdefault(r.key, r) is r, f'{r.name} is {keyed[r.key].name}'
