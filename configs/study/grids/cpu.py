@@ -113,11 +113,13 @@ runs = [
     # the other methods
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
-        variants=['baseline', 'paper', 'pb-sum-progressive-50'],
+        variants=['baseline', 'paper', 'pb-sum-progressive-50', 'exits-first'],
         epochs=[4],
     ),
+    dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
     dict(methods=['simclr'], variants=['baseline'], epochs=[3, 2]),
+    dict(methods=['mocov2', 'mocov1', 'swav'], variants=['baseline'], epochs=[3]),
     dict(
         methods=['simclr'],
         variants=[
