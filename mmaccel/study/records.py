@@ -30,8 +30,9 @@ def add_record(path: str | Path, record: dict) -> None:
 def read_records(*paths: str | Path) -> list[dict]:
     """The latest record of every run, in the order of their first.
 
-    Failed runs are among them unless a later try succeeded. A file that does not exist
-    holds none, and half a line is passed over.
+    Failed runs are among them unless another try, before or after, succeeded: that of a
+    finished run is a failure to judge it further. A file that does not exist holds
+    none, and half a line is passed over.
     """
     records: dict[str, dict] = {}
     for path in paths:
@@ -42,5 +43,7 @@ def read_records(*paths: str | Path) -> list[dict]:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            records[record['key']] = record
+            known = records.setdefault(record['key'], record)
+            if record['status'] == 'ok' or known['status'] != 'ok':
+                records[record['key']] = record
     return list(records.values())

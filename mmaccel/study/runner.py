@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,10 +10,11 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
-from typing import Any, Sequence
+from statistics import mean
+from typing import Any, Iterator, Mapping, Sequence
 
 import torch
 import torchvision
@@ -23,17 +25,30 @@ from mmaccel.hardware import processor_name
 from mmaccel.version import __version__
 
 from .children import Children, Interrupted, unwound_by_signals
-from .grid import Run
-from .records import add_record
+from .grid import SPLITS, Run
+from .records import add_record, read_records
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MIM = _PACKAGE / '.mim'  # in an installed package
 _TOOLS = (_MIM if _MIM.is_dir() else _PACKAGE.parent) / 'tools'
 _TRAIN = _TOOLS / 'train.py'
 _CONFIG = 'run.json'
-_TIME = 'train_py_seconds.json'
+_TRAINING = 'training.json'
+_ELAPSED = 'elapsed.json'
+_LOCK = 'lock'
 _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
 
+#: What a record has from training and judging; a later judging keeps it.
+_MEASURED = (
+    'jobs',
+    'device',
+    'versions',
+    'train_py_seconds',
+    'curve',
+    'step_ms',
+    'data_ms',
+    *SPLITS,
+)
 _ERROR = re.compile(r'(\[rank \d+\] )?error: |[\w.]+(Error|Exception|Interrupt)(:|$)')
 _FOLDERS = re.compile(r'(?<![\w.>/-])/(?:[^\s/:\'"]+/)*(?=[\w.])')
 
@@ -87,25 +102,33 @@ class Study:
         """Execute one run and record it; tell whether it came to its end.
 
         Whatever goes wrong is recorded as well, since other runs wait for their turn.
-        One that was interrupted has no record: it is still to do.
+        One that was interrupted, or that another process is at, has no record: it is
+        still to do. One that is trained already is only judged where it was not yet.
         """
+        folder = self._folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder) as alone:
+            if not alone:
+                print(f'busy    {run.name}: another process is at it', flush=True)
+                return False
+            records = {r['key']: r for r in read_records(self.records)}
+            earlier = records.get(run.key)
+            if run.status(earlier) == 'ok':  # meanwhile, by another process
+                return True
+            trained = earlier if run.status(earlier) == 'trained' else None
+            return self._run(run, jobs, folder, trained)
+
+    def _run(
+        self, run: Run, jobs: int, folder: Path, trained: Mapping[str, Any] | None
+    ) -> bool:
         start = time.perf_counter()
+        before = _read(folder / _ELAPSED) or (trained or {}).get('seconds_elapsed', 0)
         print(f'start   {run.name}', flush=True)
         record: dict[str, Any] = dict(
-            key=run.key,
-            name=run.name,
-            run=asdict(run),
-            jobs=jobs,
-            device=processor_name(),
-            versions=dict(
-                mmaccel=__version__,
-                python=sys.version.split()[0],
-                torch=torch.__version__,
-                torchvision=torchvision.__version__,
-            ),
+            key=run.key, name=run.name, run=asdict(run), **_setting(jobs)
         )
         try:
-            record.update(self._execute(run), status='ok')
+            record.update(self._execute(run, jobs, folder, trained), status='ok')
         except Interrupted:
             print(f'stopped {run.name}', flush=True)
             return False
@@ -114,7 +137,10 @@ class Study:
         except Exception as error:
             reason = f'{type(error).__name__}: {_reason(str(error))}'
             record.update(status='failed', error=self._without_places(reason))
-        record['seconds_elapsed'] = round(time.perf_counter() - start, 1)
+        finally:
+            elapsed = round(before + time.perf_counter() - start, 1)
+            (folder / _ELAPSED).write_text(json.dumps(elapsed))
+        record['seconds_elapsed'] = elapsed
         add_record(self.records, record)
         print(
             f'{record["status"]:7} {run.name}',
@@ -123,38 +149,60 @@ class Study:
         )
         return record['status'] == 'ok'
 
-    def _execute(self, run: Run) -> dict:
-        folder = self._folder(run)
+    def _execute(
+        self, run: Run, jobs: int, folder: Path, trained: Mapping[str, Any] | None
+    ) -> dict:
+        """Train, unless that is done, and judge where that is not; what was measured.
+
+        Raises:
+            StepFailed: If a command ends with an error, or a run whose training is
+                recorded has no checkpoint any more.
+            Interrupted: If a signal told a command to end.
+        """
         config = folder / _CONFIG
         log = folder / 'output.log'
-
         checkpoint = folder / f'epoch_{run.epochs}.pth'
         if not is_whole(checkpoint):
-            self._train(run, folder, log)
-        result: dict[str, Any] = dict(_time(folder), **_curve(folder))
+            if trained:
+                raise StepFailed(
+                    f'{run.name} is recorded as trained, but its checkpoint is not in '
+                    'the work folder and cannot be judged; to train it again, remove '
+                    'its line from the records'
+                )
+            self._train(run, jobs, folder, log)
+        if trained:
+            result = {name: trained[name] for name in _MEASURED if name in trained}
+        else:
+            result = dict(_read(folder / _TRAINING) or {}, **_curve(folder))
         probe = [_PROBE, config, checkpoint, '--k', 200, '--num-workers', 0]
         probe += ['--metrics', *run.probes, *_amp(run)]
         for split in run.judge:
+            if run.is_judged(split, result):
+                continue
             where = ['--work-dir', folder / split]
             if split == 'test':
                 where += ['--data-root', self.data_root]
             self._call([*probe, *where], log)
-            results = {n: folder / split / n / 'result.json' for n in run.probes}
+            found = {
+                name: json.loads((folder / split / name / 'result.json').read_text())
+                for name in run.probes
+            }
             result[split] = {
-                name: json.loads(file.read_text())['metrics']
-                for name, file in results.items()
+                **result.get(split, {}),
+                **{name: value['metrics'] for name, value in found.items()},
             }
             shutil.rmtree(folder / split / 'features')
         return result
 
-    def _train(self, run: Run, folder: Path, log: Path) -> None:
-        """Train to the end, and note how long it took if it was in one go."""
+    def _train(self, run: Run, jobs: int, folder: Path, log: Path) -> None:
+        """Train to the end; note with what, and how long it took if in one go."""
         resumed = find_newest(folder)[0] is not None
         start = time.perf_counter()
         command = [_TRAIN, folder / _CONFIG, '--work-dir', folder, '--seed', run.seed]
         self._call([*command, '--resume', *_amp(run)], log)
         seconds = None if resumed else round(time.perf_counter() - start, 1)
-        (folder / _TIME).write_text(json.dumps(dict(train_py_seconds=seconds)))
+        note = dict(_setting(jobs), train_py_seconds=seconds)
+        (folder / _TRAINING).write_text(json.dumps(note))
 
     def _folder(self, run: Run) -> Path:
         return self.work_dir / f'{run.name}-{run.key}'
@@ -203,18 +251,47 @@ def _amp(run: Run) -> list[str]:
     return ['--amp', run.amp] if run.amp else []
 
 
-def _time(folder: Path) -> dict:
-    """What ``tools/train.py`` took; not known if a kill came between end and note."""
+def _setting(jobs: int) -> dict:
+    """What times and results may depend on."""
+    return dict(
+        jobs=jobs,
+        device=processor_name(),
+        versions=dict(
+            mmaccel=__version__,
+            python=sys.version.split()[0],
+            torch=torch.__version__,
+            torchvision=torchvision.__version__,
+        ),
+    )
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Keep a run's folder from other processes; tell whether it was free."""
+    with open(folder / _LOCK, 'w') as file:
+        alone = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        except OSError:  # a file system without locks
+            pass
+        yield alone
+
+
+def _read(path: Path) -> Any:
+    """A note left in a run's folder; None if a kill came before or in the middle."""
     try:
-        return json.loads((folder / _TIME).read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError):
-        return dict(train_py_seconds=None)
+        return None
 
 
 def _curve(folder: Path) -> dict:
-    """Accuracy and seconds by epoch, and the time of the steps, from a run's log.
+    """Accuracy and seconds by epoch, and what a step takes, from a run's log.
 
-    A resumed run measures epochs again that it had lost; the later values count.
+    A resumed run measures epochs again that it had lost; the later values count. Steps
+    are averaged, since those of one phase may cost twice those of another.
     """
     records = read_scalars(folder)
     steps = [r for r in records if 'time' in r and 'loss' in r]
@@ -229,6 +306,6 @@ def _curve(folder: Path) -> dict:
     }
     return dict(
         curve=list(curve.values()),
-        step_ms=round(1000 * median(r['time'] for r in steps), 2),
-        data_ms=round(1000 * median(r['data_time'] for r in steps), 2),
+        step_ms=round(1000 * mean(r['time'] for r in steps), 2),
+        data_ms=round(1000 * mean(r['data_time'] for r in steps), 2),
     )

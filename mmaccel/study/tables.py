@@ -123,13 +123,15 @@ def runs_list(groups: Sequence[Group]) -> str:
     """How much was run, for how long, where and with what."""
     finished = [record for group in groups for record in group.finished]
     failed = [record for group in groups for record in group.failed]
-    seconds = sum(SECONDS.read(record) or 0 for record in finished)
-    elapsed = sum(r.get('seconds_elapsed', 0) for r in (*finished, *failed))
+    trained = [SECONDS.read(record) or 0 for record in finished]
+    # what a run did before it was killed is not in its seconds_elapsed
+    elapsed = [max(r['seconds_elapsed'], t) for r, t in zip(finished, trained)]
+    elapsed += [record['seconds_elapsed'] for record in failed]
     lines = [
         f'- {len(finished) + len(failed)} runs in {len(groups)} groups: '
         f'{len(finished)} finished, {len(failed)} failed',
-        f'- {seconds / 3600:.1f} hours of training in finished runs; '
-        f'{elapsed / 3600:.1f} hours in all, evaluation and failures included',
+        f'- {sum(trained) / 3600:.1f} hours of training in finished runs; '
+        f'{sum(elapsed) / 3600:.1f} hours in all, evaluation and failures included',
     ]
     for title, describe in (
         ('device', lambda r: r['device']),

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from statistics import median
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -134,7 +134,7 @@ class Processes:
                 self.train(work_dir)
         else:
             for name in argv[argv.index('--metrics') + 1 : argv.index('--metrics') + 3]:
-                (work_dir / name).mkdir(parents=True)
+                (work_dir / name).mkdir(parents=True, exist_ok=True)
                 (work_dir / name / 'result.json').write_text('{"metrics": {"top1": 5}}')
             (work_dir / 'features').mkdir()
         return 0
@@ -152,7 +152,7 @@ class Processes:
             dict(knn_top1=45.678, train_seconds=13.456, epoch=12, step=60),
         ]
         folder = work_dir / 'vis_data'
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         folder.joinpath('scalars.json').write_text('\n'.join(map(json.dumps, lines)))
 
 
@@ -190,7 +190,7 @@ def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
         dict(epoch=10, knn=40.0, seconds=11.0),
         dict(epoch=12, knn=45.68, seconds=13.46),
     ]
-    assert (record['step_ms'], record['data_ms']) == (200.0, 20.0)
+    assert (record['step_ms'], record['data_ms']) == (266.67, 93.33)
     assert 0 <= record['train_py_seconds'] <= record['seconds_elapsed'] + 0.1
     judged = dict(knn=dict(top1=5), linear=dict(top1=5))
     assert record['held_out'] == record['test'] == judged
@@ -206,6 +206,95 @@ def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
 
     assert place.run('--only', '*/0')[:2] == (0, '1 runs, 0 to do\n')
     assert len(processes.commands) == 3 and place.lines() == 1
+
+
+def test_judging_later_keeps_what_was_measured(place, processes, monkeypatch):
+    """The training's machine, splits judged before; a failure does not undo it."""
+
+    def declare(**judging):
+        common = dict(width=8, **judging)
+        place.declare(
+            common=common,
+            runs=[dict(methods=['mocov2'], variants=['baseline'], epochs=[12])],
+        )
+
+    def tools():
+        return [(tool, Path(argv[-1]).name) for tool, argv in processes.commands]
+
+    declare(judge=['held_out'])
+    monkeypatch.setattr(runner, 'processor_name', lambda: 'the first machine')
+    assert place.run('--jobs', '3')[0] == 0
+    (before,) = read_records(place.records)
+    monkeypatch.setattr(runner, 'processor_name', lambda: 'another machine')
+    assert before['device'] == 'the first machine' and before['jobs'] == 3
+
+    declare(judge=['held_out', 'test'])
+    assert 'trained' in place.run('--list')[1]
+    assert place.run()[0] == 1 and place.lines() == 2
+    failed = json.loads(place.records.read_text().splitlines()[1])
+    assert (
+        failed['status'] == 'failed' and 'its checkpoint is not in' in failed['error']
+    )
+    assert read_records(place.records) == [before]
+
+    folder = place.folder / 'work' / GROUP / f'0-{before["key"]}'
+    torch.save({}, folder / 'epoch_12.pth')
+    processes.commands.clear()
+    assert place.run()[0] == 0
+    assert tools() == [('probe', 'data')]  # the test split alone
+    (after,) = read_records(place.records)
+    judged = dict(knn=dict(top1=5), linear=dict(top1=5))
+    assert after.pop('test') == judged
+    assert after['run'].pop('judge') == ['held_out', 'test']
+    assert after.pop('seconds_elapsed') >= before.pop('seconds_elapsed')
+    before['run'].pop('judge')
+    assert after == before
+
+    declare(judge=['test'], stages=True)
+    processes.commands.clear()
+    assert place.run()[0] == 0
+    assert len(processes.commands) == 1
+    (after,) = read_records(place.records)
+    assert after['held_out'] == judged
+    assert after['test'] == dict(judged, stages=dict(top1=5))
+    declare(judge=['held_out', 'test'])  # all stages include the last
+    assert place.run('--list')[1].startswith('ok')
+
+
+def test_a_run_is_not_trained_twice_at_once(place, processes):
+    place.run('--only', '*/0')
+    (record,) = read_records(place.records)
+    place.records.unlink()
+    processes.commands.clear()
+    folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
+    code = (
+        'import fcntl, sys\nfile = open(sys.argv[1])\nfcntl.flock(file, fcntl.LOCK_EX)'
+        '\nprint(flush=True)\nsys.stdin.read()'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', code, str(folder / 'lock')],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        code, out, err = place.run('--only', '*/0')
+        assert code == 1 and f'busy    {GROUP}/0: another process' in out
+        assert f'1 of 1 runs did not end: {GROUP}/0' in err
+        assert not processes.commands and not place.records.exists()
+        other.communicate()
+    assert place.run('--only', '*/0')[0] == 0
+
+
+def test_seconds_of_all_lives_count_as_elapsed(place, processes, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(runner.time, 'perf_counter', lambda: next(clock))
+    processes.broken = {'0': -signal.SIGTERM}
+    assert place.run('--only', '*/0')[0] == 1  # the clock is read 3 times: 20 s
+    processes.broken = {}
+    assert place.run('--only', '*/0')[0] == 0  # 4 times: 30 s
+    (record,) = read_records(place.records)
+    assert record['seconds_elapsed'] == 50
+    assert record['train_py_seconds'] == 10
 
 
 def test_failures_are_recorded_and_others_go_on(place, processes):
@@ -519,7 +608,7 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
     steps = [s for s in scalars if 'loss' in s]
     assert [s['step'] for s in steps] == [1, 2, 3, 4]  # 18 of 20 images, by fours
     for name, key in (('step_ms', 'time'), ('data_ms', 'data_time')):
-        assert record[name] == round(1000 * median(s[key] for s in steps), 2)
+        assert record[name] == round(1000 * mean(s[key] for s in steps), 2)
 
     for split, number in (('held_out', 2), ('test', 6)):
         assert list(record[split]) == ['knn', 'stages']
