@@ -80,8 +80,9 @@ class StepRunner:
     Attributes:
         numerics (Numerics): The same, with nothing left open.
         variants (dict[str, Variant]): What an update may do, with its probability: by
-            exit for ``bp_to_input``, ``first-last`` for ``nearby_block``, a sample of
-            draws for ``skipping``; one without a plan for an upstream model.
+            exit, or ``first-last`` where the gradient may end before the input; a
+            sample of draws for ``skipping``; with what a phase changes, such as
+            ``'4 whole x0.5'``; one without a plan for an upstream model.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class Phase:
             Defaults to uniform over four.
         windows (bool): Whether windows are cut. Defaults to True.
         view_scale (float): Side of the views the network sees over the side the
-            pipeline gives, in (0, 1]. Defaults to 1.
+            pipeline gives, in (0, 1]; views keep at least one pixel. Defaults to 1.
         supervision (str, optional): ``'exit'`` minimises the loss at the exit alone,
             ``'cumulative'`` those of the stages before it too. Defaults to None, the
             model's.
@@ -48,16 +48,18 @@ class Phase:
                 f'exit {first_exit}; give a stage up to it a positive probability, or '
                 'that exit none'
             )
-        if not 0 <= self.begin < 1:
+        if not (_is_number(self.begin) and 0 <= self.begin < 1):
             raise ValueError(
-                f'a phase begins at {self.begin}; give the share of the training that '
-                'is over by then, from 0 to less than 1'
+                f'a phase begins at {self.begin!r}; give the share of the training '
+                'that is over by then, from 0 to less than 1'
             )
-        if not 0 < self.view_scale <= 1:
+        if not (_is_number(self.view_scale) and 0 < self.view_scale <= 1):
             raise ValueError(
-                f'view_scale={self.view_scale} is not possible; use more than 0, and '
+                f'view_scale={self.view_scale!r} is not possible; use more than 0, and '
                 '1 for the views as they are'
             )
+        if not isinstance(self.windows, bool):
+            raise ValueError(f'windows={self.windows!r} is neither True nor False')
         if self.supervision not in (None, 'exit', 'cumulative'):
             raise ValueError(
                 f"supervision={self.supervision!r} is unknown; use 'exit' or "
@@ -67,7 +69,12 @@ class Phase:
         object.__setattr__(self, 'entry_probs', entries)
 
     def entries(self, exit_stage: int) -> list[float]:
-        """Probability of each stage up to an exit to be the first that is trained."""
+        """Probability of each stage up to an exit to be the first that is trained.
+
+        Args:
+            exit_stage (int): From 1; one of positive probability, which leaves a stage
+                up to it to train.
+        """
         possible = list(self.entry_probs[:exit_stage])
         possible += [0.0] * (exit_stage - len(possible))
         return [p / sum(possible) for p in possible]
@@ -91,7 +98,13 @@ class Phase:
 
 def _scaled(name: str, probs: Sequence[float]) -> tuple[float, ...]:
     """Probabilities that sum to 1."""
-    given = tuple(float(p) for p in probs)
+    try:
+        given = tuple(float(p) for p in probs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'{name}={probs!r} is not a list of numbers; '
+            'give each stage a probability >= 0, such as (0.25, 0.25, 0.25, 0.25)'
+        ) from error
     if not all(math.isfinite(p) and p >= 0 for p in given):
         raise ValueError(
             f'{name}={tuple(probs)} must not be negative; '
@@ -103,6 +116,26 @@ def _scaled(name: str, probs: Sequence[float]) -> tuple[float, ...]:
             'one a positive probability'
         )
     return tuple(p / sum(given) for p in given)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def read_changes(phases: Any) -> Sequence[Mapping[str, Any]]:
+    """The hook's argument ``phases``.
+
+    Raises:
+        ValueError: If it is anything but a list of dicts.
+    """
+    if isinstance(phases, (list, tuple)) and all(
+        isinstance(phase, Mapping) for phase in phases
+    ):
+        return phases
+    raise ValueError(
+        f'phases={phases!r} is not a list of dicts; give one, such as '
+        '[dict(begin=0.5, windows=False)]'
+    )
 
 
 def read_phases(
@@ -123,7 +156,7 @@ def read_phases(
             begin behind the one before it.
     """
     phases = [Phase(exit_probs=exit_probs, entry_probs=entry_probs)]
-    for change in changes:
+    for number, change in enumerate(changes):
         unknown = set(change) - set(Phase.__dataclass_fields__)
         if unknown or 'begin' not in change:
             raise ValueError(
@@ -131,7 +164,7 @@ def read_phases(
                 'entry_probs, windows, view_scale and supervision what changes'
             )
         later = replace(phases[-1], **change)
-        if later.begin == 0 and len(phases) == 1:
+        if later.begin == 0 and number == 0:
             phases = [later]
         elif later.begin <= phases[-1].begin:
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple, Sequence
 
 #: Method of a backbone that was trained with labels.
 SUPERVISED = 'Supervised'
@@ -135,9 +135,10 @@ def _variant(model: dict, hook: dict) -> str:
         parts.append('cumulative')
     if model.get('key_forward') == 'truncated':
         parts.append('truncated keys')
-    changes = sorted({name for phase in hook.get('phases') or () for name in phase})
-    if changes:
-        parts.append(f'phases of {", ".join(n for n in changes if n != "begin")}')
+    weights = tuple(model.get('loss_weights') or ())
+    if any(weight != 1 for weight in weights):
+        parts.append(f'loss_weights={_short(weights)}')
+    parts += [_phase(phase) for phase in hook.get('phases') or ()]
     return ' + '.join(part for part in parts if part) or 'no exits, no windows'
 
 
@@ -158,6 +159,16 @@ def _scheme(hook: dict) -> str:
     return f'{name} ({", ".join(changed)})' if changed else name
 
 
+def _phase(phase: dict) -> str:
+    """Such as ``'from 0.5: view_scale=1 windows=False'``."""
+    settings = [
+        f'{name}={_short(value) if isinstance(value, (list, tuple)) else _plain(value)}'
+        for name, value in sorted(phase.items())
+        if name != 'begin'
+    ]
+    return f'from {_plain(phase.get("begin", 0))}: {" ".join(settings)}'
+
+
 def _windows(layer: dict) -> str:
     if not layer:
         return ''
@@ -173,8 +184,12 @@ def _windows(layer: dict) -> str:
     return name + ('' if after == _WINDOWS['after_stages'] else f' after={after}')
 
 
-def _short(values: tuple) -> str:
-    return '/'.join(f'{value:g}' for value in values)
+def _short(values: Sequence) -> str:
+    return '/'.join(_plain(value) for value in values)
+
+
+def _plain(value: Any) -> str:
+    return f'{value:.3g}' if isinstance(value, float) else str(value)
 
 
 def _hook(cfg: dict) -> dict:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import TYPE_CHECKING, Mapping, Sequence
 
 from .curves import Curve
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -52,34 +56,9 @@ def plot_time_accuracy(
         ((unit, name) for above, unit, name in _UNITS if longest >= above),
         (1, 'seconds'),
     )
-    families = list(dict.fromkeys(family_of(curve.label)[0] for curve in curves))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
-        for curve in curves:
-            family, accel = family_of(curve.label)
-            number = families.index(family)
-            colour = COLOURS[number % len(COLOURS)]
-            paired = (
-                len({c.label for c in curves if family_of(c.label)[0] == family}) > 1
-            )
-            x = curve.seconds / unit
-            if curve.n > 1:
-                axes.fill_between(
-                    x, curve.min, curve.max, color=colour, alpha=0.15, linewidth=0
-                )
-            axes.plot(
-                x,
-                curve.mean,
-                color=colour,
-                label=_legend(curve),
-                linewidth=1.6,
-                linestyle='--' if paired and not accel else '-',
-                marker=_MARKERS[number % len(_MARKERS)],
-                markerfacecolor='white' if paired and not accel else colour,
-                markersize=4 if len(x) <= 30 else 0,
-                clip_on=False,
-                zorder=3,
-            )
+        draw_curves(axes, curves, [curve.seconds / unit for curve in curves])
         axes.set_xlabel(f'training time ({name})')
         axes.set_ylabel(_NAMES.get(metric, metric))
         axes.set_xlim(left=0)
@@ -87,6 +66,41 @@ def plot_time_accuracy(
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=200, metadata=metadata)
         plt.close(figure)
+
+
+def draw_curves(
+    axes: Axes, curves: Sequence[Curve], positions: Sequence[np.ndarray]
+) -> None:
+    """Draw curves in their families' colours, with bands and labels.
+
+    Args:
+        axes (Axes): matplotlib's.
+        curves (Sequence[Curve]): What to draw.
+        positions (Sequence[np.ndarray]): Of each curve's points along x.
+    """
+    families = list(dict.fromkeys(family_of(curve.label)[0] for curve in curves))
+    for curve, x in zip(curves, positions):
+        family, accel = family_of(curve.label)
+        number = families.index(family)
+        colour = COLOURS[number % len(COLOURS)]
+        paired = len({c.label for c in curves if family_of(c.label)[0] == family}) > 1
+        if curve.n > 1:
+            axes.fill_between(
+                x, curve.min, curve.max, color=colour, alpha=0.15, linewidth=0
+            )
+        axes.plot(
+            x,
+            curve.mean,
+            color=colour,
+            label=_legend(curve),
+            linewidth=1.6,
+            linestyle='--' if paired and not accel else '-',
+            marker=_MARKERS[number % len(_MARKERS)],
+            markerfacecolor='white' if paired and not accel else colour,
+            markersize=4 if len(x) <= 30 else 0,
+            clip_on=False,
+            zorder=3,
+        )
 
 
 def family_of(label: str) -> tuple[str, bool]:

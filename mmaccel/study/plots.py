@@ -6,7 +6,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -18,6 +18,7 @@ from mmaccel.evaluation.curves import Curve, average
 from mmaccel.evaluation.time_accuracy_plot import (
     COLOURS,
     STYLE,
+    draw_curves,
     family_of,
     plot_time_accuracy,
 )
@@ -26,6 +27,7 @@ from .point_labels import place_labels
 from .summary import ACCURACIES, SECONDS, Group, Groups
 
 _HASH = 'Description'  # one of PNG's own keywords
+_DASHES = ('--', ':', '-.')  # of curves of others
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,20 @@ def epochs_plot(
 
     Args:
         rows (Sequence[tuple]): Groups and their labels.
-        published (Mapping, optional): Label to accuracies (percent) by epoch.
+        published (Mapping, optional): Label to accuracies (percent) by epoch, three at
+            most.
 
     Raises:
-        ConfigError: As of :func:`curves_plot`.
+        ConfigError: As of :func:`curves_plot`, or if there are more than three of
+            others.
     """
     published = published or {}
-    _check_labels([*published, *(label for _, label in rows)])
+    if len(published) > len(_DASHES):
+        raise ConfigError(
+            f'a picture has {len(_DASHES)} lines for published curves, not '
+            f'{len(published)}; make two pictures'
+        )
+    _check_labels([label for _, label in rows], published)
     curves = mean_curves(rows)
     return Plot(
         [
@@ -122,8 +131,9 @@ def mean_curves(rows: Sequence[tuple[Group, str]]) -> list[Curve]:
     return curves
 
 
-def _check_labels(labels: Sequence[str]) -> None:
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+def _check_labels(labels: Sequence[str], others: Iterable[str] = ()) -> None:
+    both = [*labels, *others]
+    twice = sorted({label for label in both if both.count(label) > 1})
     if twice:
         raise ConfigError(f'two curves are labelled {twice[0]!r}')
     if len({family_of(label)[0] for label in labels}) > len(COLOURS):
@@ -152,18 +162,11 @@ def _draw_epochs(
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
-        for points in published.values():
-            axes.plot(list(points), list(points.values()), '--', color='#777777')
-        for number, curve in enumerate(curves):
-            colour = COLOURS[number]
-            axes.fill_between(
-                curve.step, curve.min, curve.max, color=colour, alpha=0.15, linewidth=0
+        for (label, points), dashes in zip(published.items(), _DASHES):
+            axes.plot(
+                list(points), list(points.values()), dashes, color='grey', label=label
             )
-            axes.plot(curve.step, curve.mean, color=colour, marker='o', markersize=4)
-        for line, label in zip(
-            axes.lines, [*published, *(curve.label for curve in curves)]
-        ):
-            line.set_label(label)
+        draw_curves(axes, curves, [curve.step for curve in curves])
         axes.set_xlim(left=0)
         axes.set_xlabel('epoch')
         axes.set_ylabel('kNN top-1 accuracy (%)')
@@ -186,8 +189,8 @@ def frontier_plot(
         rows (Sequence[tuple]): Groups to draw and their labels.
         lines (Sequence[Sequence]): Those of them to join, each line by time, such as
             baselines of several lengths: the frontier a method has to be above.
-        reference (str): Group with the time 1; ``'*/baseline'`` is the baseline of
-            each method.
+        reference (str): Group with the time 1; ``'*/baseline-200e'`` is the baseline
+            of each method.
         accuracy (str): One of :data:`ACCURACIES`. Defaults to ``'knn'``.
 
     Raises:

@@ -181,7 +181,7 @@ class Groups:
         return list(chosen.values())
 
     def reference(self, pattern: str, group: Group) -> Group:
-        """What a group is compared with; ``'*/baseline'`` is its method's baseline.
+        """What a group is compared with; ``*`` in ``'*/baseline-200e'`` is its method.
 
         Raises:
             ConfigError: If there is none or none of its runs is finished.

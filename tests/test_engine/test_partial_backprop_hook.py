@@ -249,6 +249,13 @@ def test_distribution_weighs_phases_by_their_length(model):
         ([dict(exit_probs=(1, 1, 1, 1))], 'needs begin'),
         ([dict(begin=0.5, resolution=1)], 'needs begin, and of'),
         ([dict(begin=0.5), dict(begin=0.5)], 'in the order of begin'),
+        ([dict(begin=0), dict(begin=0)], 'in the order of begin'),
+        (dict(begin=0.5), 'not a list of dicts'),
+        ('late', 'not a list of dicts'),
+        ([dict(begin='half')], "begins at 'half'"),
+        ([dict(begin=0.5, view_scale='half')], "view_scale='half'"),
+        ([dict(begin=0.5, windows='none')], "windows='none'"),
+        ([dict(begin=0.5, entry_probs=None)], 'entry_probs=None is not a list'),
         ([dict(begin=1.0)], 'begins at 1.0'),
         ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
         ([dict(begin=0.5, supervision='all')], "supervision='all'"),
@@ -260,3 +267,21 @@ def test_distribution_weighs_phases_by_their_length(model):
 def test_phases_that_cannot_be_are_refused(phases, reason):
     with pytest.raises(ValueError, match=reason):
         PartialBackpropHook(phases=phases)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(entry_probs=(1, 1)),
+        dict(phases=[dict(begin=0.5, entry_probs=(1, 1))]),
+        dict(phases=[dict(begin=0.5, exit_probs=(0, 0, 0, 1))]),
+    ],
+)
+def test_skipping_refuses_what_it_would_ignore(settings):
+    with pytest.raises(ValueError, match='leave .*entry_probs'):
+        PartialBackpropHook(update_scheme='skipping', **settings)
+
+
+def test_nearby_block_draws_its_own_entries():
+    with pytest.raises(ValueError, match="'nearby_block' says itself"):
+        PartialBackpropHook(update_scheme='nearby_block', entry_probs=(1,))

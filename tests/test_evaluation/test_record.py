@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from typing import Any, Dict
 
 import pytest
@@ -11,6 +12,7 @@ from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import read_records, write_record
 from mmaccel.evaluation.recipe import parse_config, read_recipe
+from mmaccel.study.grid import read_grid
 
 GIVEN: Dict[str, Any] = dict(config='c.py', dataset='CIFAR-10', protocol='cached', n=10)
 
@@ -192,7 +194,26 @@ def test_recipe_names_what_changes_while_training_goes_on():
         dict(begin=0, view_scale=0.5),
         dict(begin=0.5, view_scale=1, exit_probs=(0, 0, 0, 1)),
     ]
-    assert read_recipe(cfg).variant == 'PB + HP + phases of exit_probs, view_scale'
+    assert read_recipe(cfg).variant == (
+        'PB + HP + from 0: view_scale=0.5 + from 0.5: exit_probs=0/0/0/1 view_scale=1'
+    )
+
+
+def test_recipe_tells_all_variants_of_the_study_apart():
+    """Runs of one recipe count as seeds of each other in the tables."""
+    found = {}
+    for run in read_grid('configs/study/grids/cpu.py'):
+        if run.group.startswith('simclr/') and run.seed == 0:
+            found.setdefault(read_recipe(run.build()), set()).add(run.group)
+    same = [
+        {re.sub(r'-\d+e$', '', group) for group in groups} for groups in found.values()
+    ]
+    # of the optimizer and of the crops' areas a recipe does not speak
+    assert [names for names in same if len(names) > 1] == [
+        {'simclr/baseline', 'simclr/baseline-large-views'},
+        {'simclr/pb-sum', 'simclr/pb-sum-lr'},
+        {'simclr/paper-sum', 'simclr/paper-sum-large-views'},
+    ]
 
 
 def test_config_text_is_read_not_run():

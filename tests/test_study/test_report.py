@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mmaccel.errors import ConfigError
+from mmaccel.evaluation.time_accuracy_plot import COLOURS
 from mmaccel.study.markers import read_blocks
 from mmaccel.study.plots import (
     curves_plot,
@@ -334,6 +335,20 @@ def test_curves_by_epoch_stand_beside_published_ones():
     assert plot.hash != epochs_plot(rows).hash
     with pytest.raises(ConfigError, match="two curves are labelled 'ours'"):
         epochs_plot(rows, {'ours': {1.0: 2.0}})
+    with pytest.raises(ConfigError, match='3 lines for published curves, not 4'):
+        epochs_plot(rows, {str(i): {1.0: 2.0} for i in range(4)})
+
+
+def test_families_share_colours_in_both_pictures(tmp_path):
+    """Seven methods and their accelerated forms, 14 curves, as few as 7 colours."""
+    (group,) = Groups(RECORDS).select(['moco/baseline'])
+    rows = [(group, f'{accel}{i}') for i in range(7) for accel in ('', 'Accel-')]
+    for plot in (curves_plot(rows), epochs_plot(rows, {'theirs': {10.0: 30.0}})):
+        plot.draw(tmp_path / 'a.png')
+        pixels = matplotlib.image.imread(tmp_path / 'a.png')[..., :3]
+        for colour in COLOURS:
+            rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+            assert (np.abs(pixels - np.array(rgb)).max(-1) < 0.02).any(), colour
 
 
 def test_a_published_curve_that_cannot_be_read(tmp_path):

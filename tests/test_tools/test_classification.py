@@ -156,6 +156,28 @@ def test_figures_are_those_of_scikit_learn(
     assert 'CIFAR-10' in table and f'{TEST}  kNN top1, k=30' in table
 
 
+def test_mixed_precision_is_part_of_the_protocol(
+    tool, images, checkpoint, tmp_path, monkeypatch
+):
+    """Its features are another set, near those of fp32, and its record says so."""
+    features = []
+    evaluate = tool.evaluate_knn
+
+    def keep(train, test, *args):
+        features.append(test.stages['Final'])
+        return evaluate(train, test, *args)
+
+    monkeypatch.setattr(tool, 'evaluate_knn', keep)
+    argv = [CONFIG, checkpoint, '--work-dir', tmp_path, '--metrics', 'knn']
+    protocols = []
+    for amp in ([], ['--amp', 'bf16']):
+        assert probe(tool, *argv, *amp, images=images) == 0
+        protocols.append(records(tmp_path)['knn']['protocol'])
+    assert protocols[1] == f'{protocols[0]} in bf16'
+    full, half = features
+    assert 0 < np.abs(full - half).max() < 0.02 * np.abs(full).max()
+
+
 def test_features_are_computed_once_until_something_changes(
     tool, images, backbone, tmp_path, monkeypatch, capsys
 ):

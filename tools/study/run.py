@@ -68,7 +68,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--jobs',
         type=int,
         default=1,
-        help='processes at once, on one GPU or a core each (default: %(default)s)',
+        help='processes at once: a core each, or on one GPU, where they take time from '
+        'each other (default: %(default)s)',
     )
     parser.add_argument(
         '--retry', action='store_true', help='also repeat runs that failed'

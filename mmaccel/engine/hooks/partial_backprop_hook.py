@@ -14,7 +14,7 @@ from mmselfsup.utils import get_model
 
 from mmaccel.seeding import PLAN, derived_generator
 
-from ..phases import Phase, phase_at, read_phases, shares
+from ..phases import Phase, phase_at, read_changes, read_phases, shares
 from ..plan import StepPlan
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
@@ -34,8 +34,8 @@ class PartialBackpropHook(Hook):
             scaled to sum 1. Defaults to uniform over four stages, as in the paper.
         entry_probs (Sequence[float], optional): Probability of each stage to be the
             first that is trained, >= 0, drawn among those up to the exit; its input is
-            detached. Not in the paper, and not for ``'skipping'``. By default as the
-            update scheme says.
+            detached. Not in the paper, and for ``'bp_to_input'`` alone. By default as
+            the update scheme says.
         update_scheme (str): ``'bp_to_input'`` trains all stages up to the exit, the
             paper's method. ``'nearby_block'`` trains a run of stages that ends at the
             exit and begins at an entry drawn uniformly. ``'skipping'`` takes the last
@@ -71,6 +71,17 @@ class PartialBackpropHook(Hook):
             raise ValueError(
                 f'update_scheme={update_scheme!r} is unknown; use one of '
                 f'{", ".join(SCHEMES)}'
+            )
+        named = {name for phase in read_changes(phases) for name in phase}
+        if entry_probs is not None and update_scheme != 'bp_to_input':
+            raise ValueError(
+                f'update_scheme={update_scheme!r} says itself where the gradient ends; '
+                'leave out entry_probs or the scheme'
+            )
+        if update_scheme == 'skipping' and named & {'exit_probs', 'entry_probs'}:
+            raise ValueError(
+                "update_scheme='skipping' always takes the last stage's loss and "
+                'reaches the input; leave exit_probs and entry_probs out of phases'
             )
         if entry_probs is None:
             anywhere = update_scheme == 'nearby_block'

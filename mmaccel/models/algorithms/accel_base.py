@@ -115,7 +115,7 @@ class AccelMixin:
     def as_planned(self, images: Tensor, plan: StepPlan) -> Tensor:
         """Images (N, C, H, W) in the size and layout that the network is to see."""
         if plan.view_scale != 1:
-            size = [round(plan.view_scale * side) for side in images.shape[2:]]
+            size = [max(1, round(plan.view_scale * s)) for s in images.shape[2:]]
             images = nn.functional.interpolate(
                 images, size, mode='bilinear', antialias=True
             )

@@ -322,13 +322,14 @@ class Report:
         self, task: str, metrics: Dict[str, float], protocol: str, rows: List[Row]
     ) -> None:
         """Write a task's record, and keep its lines of the table."""
+        precision = f' in {self.args.amp}' if self.args.amp else ''
         write_record(
             Path(self.args.work_dir, task),
             task,
             metrics,
             config=self.args.config,
             dataset=self.dataset,
-            protocol=f'{protocol}; average-pooled features',
+            protocol=f'{protocol}; average-pooled features{precision}',
             n=self.n,
             pretrained=self.args.checkpoint,
             seed=self.args.seed,
