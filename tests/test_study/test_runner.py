@@ -297,6 +297,18 @@ def test_seconds_of_all_lives_count_as_elapsed(place, processes, monkeypatch):
     assert record['train_py_seconds'] == 10
 
 
+def test_a_run_that_was_renamed_is_not_taken_for_done(place, processes):
+    assert place.run('--only', '*/0')[0] == 0
+    place.declare(
+        common=dict(width=8, judge=['held_out', 'test']),
+        variants={'baseline-b': {}},
+        runs=[dict(methods=['mocov2'], variants=['baseline-b'], epochs=[12])],
+    )
+    code, _, err = place.run('--list')
+    renamed = 'mocov2/baseline-b-12e/0'
+    assert code == 1 and f'{renamed} is recorded as {GROUP}/0; rename it' in err
+
+
 def test_failures_are_recorded_and_others_go_on(place, processes):
     processes.broken, processes.silent = {'0': 3}, ('1',)
     code, _, err = place.run('--jobs', '2')

@@ -104,6 +104,17 @@ def check_distinct(runs: list[Run]) -> None:
             )
 
 
+def check_names(runs: list[Run], done: dict[str, dict]) -> None:
+    """Refuse a run that is recorded under another name, which the report would show."""
+    for run in runs:
+        name = done.get(run.key, {}).get('name', run.name)
+        if name != run.name:
+            raise ConfigError(
+                f'{run.name} is recorded as {name}; rename it in the records, too, or '
+                'remove the line to run it again'
+            )
+
+
 def check_images(data_root: str, runs: list[Run]) -> None:
     """Refuse a folder without the images that runs need, before each fails by it."""
     splits = ['train', *({'test'} & {s for run in runs for s in run.judge})]
@@ -124,6 +135,7 @@ def execute(args: argparse.Namespace) -> None:
     runs = chosen(read_grid(args.grid), args.only)
     check_distinct(runs)
     done = {record['key']: record for record in read_records(args.records)}
+    check_names(runs, done)
     if args.list:
         for run in runs:
             print(f'{run.status(done.get(run.key)):8} {run.name}')
