@@ -210,7 +210,6 @@ def test_recipe_tells_all_variants_of_the_study_apart():
     ]
     # of the optimizer and of the crops' areas a recipe does not speak
     assert [names for names in same if len(names) > 1] == [
-        {'simclr/baseline', 'simclr/baseline-large-views'},
         {'simclr/pb-sum', 'simclr/pb-sum-lr'},
         {'simclr/paper-sum', 'simclr/paper-sum-large-views'},
     ]

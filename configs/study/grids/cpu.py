@@ -63,7 +63,12 @@ runs = [
         stages=True,
     ),
     dict(methods=['simclr'], variants=['baseline'], epochs=[16, 11], seeds=[1, 2]),
-    dict(methods=['simclr'], variants=['exits-first'], epochs=[16], seeds=[1, 2]),
+    dict(
+        methods=['simclr'],
+        variants=['exits-first', 'entries'],
+        epochs=[16],
+        seeds=[1, 2],
+    ),
     # which of the short schedules' winners still wins in a long one
     dict(
         methods=['simclr'],
@@ -98,24 +103,22 @@ runs = [
             'pb-sum-whole-end',
             'pb-sum-lr',
             'pb-sum-unbiased',
-            'pb-sum-weights',
             'paper-sum-large-views',
-            'baseline-large-views',
             'paper-sum-ratio-90',
             'paper-sum-after-1',
             'paper-sum-no-windows-at-end',
             'pb-sum-late-progressive-67',
             'pb-sum-late-progressive-50',
-            'pb-sum-unbiased-progressive-67',
         ],
         epochs=[4],
     ),
     # the other methods
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
-        variants=['baseline', 'paper', 'pb-sum-progressive-50', 'exits-first'],
+        variants=['baseline', 'paper', 'exits-first'],
         epochs=[4],
     ),
+    dict(methods=['mocov2'], variants=['pb-sum-progressive-50'], epochs=[4]),
     dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
     dict(methods=['simclr'], variants=['baseline'], epochs=[3, 2]),

@@ -92,13 +92,8 @@ _ours = {
         'optim_wrapper.paramwise_cfg': dict(custom_keys=_rare_stages_faster),
     },
     # uniform exits reach stages 1 to 4 in 4/4, 3/4, 2/4 and 1/4 of the updates: weights
-    # in inverse proportion make the expected gradient that of `full-sum`, or a quarter
+    # in inverse proportion make the expected gradient that of `full-sum`
     'pb-sum-unbiased': {**_whole, **_sum, 'model.loss_weights': (1, 4 / 3, 2, 4)},
-    'pb-sum-weights': {
-        **_whole,
-        **_sum,
-        'model.loss_weights': (1 / 4, 1 / 3, 1 / 2, 1),
-    },
     'pb-sum-late-progressive-67': {
         **_whole,
         **_sum,
@@ -119,12 +114,6 @@ _ours = {
         **_whole,
         **_sum,
         **_hook(phases=[*_from_half[:2], dict(_from_half[2], **_last)]),
-    },
-    'pb-sum-unbiased-progressive-67': {
-        **_whole,
-        **_sum,
-        **_hook(phases=_from_two_thirds),
-        'model.loss_weights': (1, 4 / 3, 2, 4),
     },
     # windows crop a second time: views that are cropped less to begin with
     'paper-sum-large-views': {**_sum, _view + 'scale': (0.5, 1.0)},
