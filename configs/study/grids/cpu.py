@@ -121,8 +121,16 @@ runs = [
     dict(methods=['mocov2'], variants=['pb-sum-progressive-50'], epochs=[4]),
     dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
-    dict(methods=['simclr'], variants=['baseline'], epochs=[3, 2]),
+    dict(methods=['simclr'], variants=['baseline'], epochs=[3], seeds=[0, 1, 2]),
+    dict(methods=['simclr'], variants=['baseline'], epochs=[2]),
     dict(methods=['mocov2', 'mocov1', 'swav'], variants=['baseline'], epochs=[3]),
+    # the best of a short schedule
+    dict(
+        methods=['simclr'],
+        variants=['pb-sum-progressive-50'],
+        epochs=[4],
+        seeds=[1, 2],
+    ),
     dict(
         methods=['simclr'],
         variants=[
