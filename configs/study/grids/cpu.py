@@ -115,15 +115,20 @@ runs = [
     # the other methods
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
-        variants=['baseline', 'paper', 'exits-first'],
+        variants=['baseline', 'paper'],
         epochs=[4],
     ),
-    dict(methods=['mocov2'], variants=['pb-sum-progressive-50'], epochs=[4]),
+    dict(
+        methods=['mocov2'],
+        variants=['pb-sum', 'full-sum', 'pb-sum-progressive-50', 'exits-first'],
+        epochs=[4],
+    ),
+    dict(methods=['mocov2'], variants=['baseline', 'pb-sum'], epochs=[8]),
     dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
     dict(methods=['simclr'], variants=['baseline'], epochs=[3], seeds=[0, 1, 2]),
     dict(methods=['simclr'], variants=['baseline'], epochs=[2]),
-    dict(methods=['mocov2', 'mocov1', 'swav'], variants=['baseline'], epochs=[3]),
+    dict(methods=['mocov2'], variants=['baseline'], epochs=[3]),
     # the best of a short schedule
     dict(
         methods=['simclr'],
