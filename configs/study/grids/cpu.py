@@ -46,29 +46,24 @@ common = dict(
 # Table 10: sides of 196 and 128 of 224
 variants = {'baseline-21px': {_side: 21}, 'baseline-14px': {_side: 14}}
 
+_judged = dict(judge=['test'], stages=True)
 runs = [
     # Tables 1 and 8; the baseline of 11 epochs takes the time of exits-first
     dict(
         methods=['simclr'],
-        variants=['baseline', 'paper', 'exits-first'],
+        variants=['baseline', 'exits-first', 'entries'],
         epochs=[16],
-        judge=['test'],
-        stages=True,
+        seeds=[0, 1, 2],
+        **_judged,
     ),
     dict(
         methods=['simclr'],
         variants=['baseline'],
         epochs=[11],
-        judge=['test'],
-        stages=True,
+        seeds=[0, 1, 2],
+        **_judged,
     ),
-    dict(methods=['simclr'], variants=['baseline'], epochs=[16, 11], seeds=[1, 2]),
-    dict(
-        methods=['simclr'],
-        variants=['exits-first', 'entries'],
-        epochs=[16],
-        seeds=[1, 2],
-    ),
+    dict(methods=['simclr'], variants=['paper'], epochs=[16], **_judged),
     # which of the short schedules' winners still wins in a long one
     dict(
         methods=['simclr'],
@@ -76,7 +71,6 @@ runs = [
             'progressive-50',
             'pb-sum-progressive-50',
             'pb-sum-progressive-50-whole-end',
-            'entries',
             'entries-late',
             'exits-then-entries',
             'full-sum-progressive-50',
