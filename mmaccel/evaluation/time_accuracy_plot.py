@@ -34,7 +34,10 @@ def plot_time_accuracy(
     metric: str = 'knn_top1',
     metadata: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Draw curves as figure 3 of the paper does, with a band where runs are several.
+    """Draw curves as figure 3 of the paper does.
+
+    Where runs are several, ``n`` says how many, the line is their mean and the band
+    their range.
 
     A method and its accelerated form, labelled ``X`` and ``Accel-X``, share a colour;
     the accelerated one is solid, the other dashed.
@@ -62,7 +65,7 @@ def plot_time_accuracy(
         axes.set_xlabel(f'training time ({name})')
         axes.set_ylabel(_NAMES.get(metric, metric))
         axes.set_xlim(left=0)
-        axes.legend(loc='lower right', handlelength=2.8, fontsize=8)
+        axes.legend(loc='best', handlelength=2.8, fontsize=8)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=200, metadata=metadata)
         plt.close(figure)
@@ -110,5 +113,5 @@ def family_of(label: str) -> tuple[str, bool]:
 
 
 def _legend(curve: Curve) -> str:
-    several = f' ({curve.n} runs: mean, range)' if curve.n > 1 else ''
+    several = f' (n={curve.n})' if curve.n > 1 else ''
     return curve.label + several

@@ -170,7 +170,7 @@ def _draw_epochs(
         axes.set_xlim(left=0)
         axes.set_xlabel('epoch')
         axes.set_ylabel('kNN top-1 accuracy (%)')
-        axes.legend(loc='lower right', fontsize=8)
+        axes.legend(loc='best', handlelength=2.8, fontsize=8)
         figure.savefig(path, dpi=200, metadata=metadata)
         plt.close(figure)
 
