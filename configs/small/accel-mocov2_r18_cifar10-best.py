@@ -1,6 +1,6 @@
 # Accel-MoCo v2 on CIFAR-10, exits at the beginning only and no windows: the best
-# found, with SimCLR on CIFAR-10, where it is as good as a baseline of its time, which
-# the paper's method is not (docs/study/report.md).
+# found, on CIFAR-10, where it is no worse than a baseline of its time, which the
+# paper's method is (docs/study/report.md).
 _base_ = ['./accel-mocov2_r18_cifar10.py', '../_base_/phases/exits-first.py']
 
 model = dict(crop_layer=None)

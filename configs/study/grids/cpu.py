@@ -73,7 +73,6 @@ runs = [
             'pb-sum-progressive-50-whole-end',
             'entries-late',
             'exits-then-entries',
-            'full-sum-progressive-50',
         ],
         epochs=[16],
     ),
@@ -94,7 +93,6 @@ runs = [
             'pb-late',
             'pb-sum-late',
             'pb-sum-moving',
-            'pb-sum-whole-end',
             'pb-sum-lr',
             'pb-sum-unbiased',
             'paper-sum-large-views',
@@ -117,7 +115,6 @@ runs = [
         variants=['pb-sum', 'full-sum', 'pb-sum-progressive-50', 'exits-first'],
         epochs=[4],
     ),
-    dict(methods=['mocov2'], variants=['baseline', 'pb-sum'], epochs=[8]),
     dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
     dict(methods=['simclr'], variants=['baseline'], epochs=[3], seeds=[0, 1, 2]),
