@@ -96,6 +96,8 @@ runs = [
             'pb-sum-lr',
             'pb-sum-unbiased',
             'paper-sum-large-views',
+            'paper-sum-easy',
+            'paper-sum-random',
             'paper-sum-ratio-90',
             'paper-sum-after-1',
             'paper-sum-no-windows-at-end',

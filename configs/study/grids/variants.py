@@ -118,6 +118,9 @@ _ours = {
     # windows crop a second time: views that are cropped less to begin with
     'paper-sum-large-views': {**_sum, _view + 'scale': (0.5, 1.0)},
     'baseline-large-views': {_view + 'scale': (0.5, 1.0)},
+    # hard windows lose more than easy ones
+    'paper-sum-easy': {**_sum, 'model.crop_layer.select': 'easy'},
+    'paper-sum-random': {**_sum, 'model.crop_layer.select': 'random'},
     'paper-sum-ratio-90': {**_sum, 'model.crop_layer.crop_ratio': 0.9},
     'paper-sum-after-1': {**_sum, 'model.crop_layer.after_stages': (1,)},
     'paper-sum-no-windows-at-end': {
