@@ -106,7 +106,14 @@ runs = [
         ],
         epochs=[4],
     ),
-    # the other methods
+    # the other methods, in a long schedule and in a short one
+    dict(
+        methods=['mocov2', 'mocov1', 'swav'],
+        variants=['baseline', 'paper', 'exits-first'],
+        epochs=[16],
+        **_judged,
+    ),
+    dict(methods=['mocov2'], variants=['baseline'], epochs=[11], **_judged),
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
         variants=['baseline', 'paper'],
