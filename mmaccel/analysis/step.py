@@ -202,10 +202,18 @@ def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
         elif hook.update_scheme == 'skipping':
             name = f'draw {number}'
         if len(hook.phases) > 1:  # an exit may differ from phase to phase
-            name += '' if plan.windows else ' whole'
+            name += _windows(plan)
             name += '' if plan.view_scale == 1 else f' x{plan.view_scale:.3g}'
             name += '' if plan.supervision is None else f' {plan.supervision}'
             before = named.get(name, Variant(0.0, plan)).probability
             probability += before
         named[name] = Variant(probability, plan)
     return named
+
+
+def _windows(plan: StepPlan) -> str:
+    if not plan.windows:
+        return ' whole'
+    select = '' if plan.select is None else f' {plan.select}'
+    ratio = '' if plan.crop_ratio is None else f' ratio {plan.crop_ratio:.3g}'
+    return select + ratio

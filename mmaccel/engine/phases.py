@@ -18,6 +18,10 @@ class Phase:
         exit_probs (Sequence[float]): Probability of each exit, >= 0, scaled to sum 1.
             Defaults to uniform over four.
         windows (bool): Whether windows are cut. Defaults to True.
+        select (str, optional): ``'hard'``, ``'easy'`` or ``'random'`` windows. Defaults
+            to None, the crop layer's.
+        crop_ratio (float, optional): Window side over map side, in (0, 1]. Defaults to
+            None, the crop layer's.
         view_scale (float): Side of the views the network sees over the side the
             pipeline gives, in (0, 1]; views keep at least one pixel. Defaults to 1.
         supervision (str, optional): ``'exit'`` minimises the loss at the exit alone,
@@ -34,6 +38,8 @@ class Phase:
     begin: float = 0.0
     exit_probs: Sequence[float] = (0.25, 0.25, 0.25, 0.25)
     windows: bool = True
+    select: str | None = None
+    crop_ratio: float | None = None
     view_scale: float = 1.0
     supervision: str | None = None
     entry_probs: Sequence[float] = (1.0,)
@@ -91,6 +97,8 @@ class Phase:
             first_stage=first_stage,
             blocks=blocks,
             windows=self.windows,
+            select=self.select,
+            crop_ratio=self.crop_ratio,
             view_scale=self.view_scale,
             supervision=self.supervision,
         )
@@ -161,7 +169,8 @@ def read_phases(
         if unknown or 'begin' not in change:
             raise ValueError(
                 f'the phase {dict(change)} needs begin, and of exit_probs, '
-                'entry_probs, windows, view_scale and supervision what changes'
+                'entry_probs, windows, select, crop_ratio, view_scale and supervision '
+                'what changes'
             )
         later = replace(phases[-1], **change)
         if later.begin == 0 and number == 0:

@@ -26,6 +26,10 @@ class StepPlan:
             network, whose residual branches get a gradient; through the others it
             passes along the shortcut alone. None stands for all.
         windows (bool): Whether the crop layer is used. Defaults to True.
+        select (str, optional): Which windows go on, as of the crop layer. None leaves
+            it to the layer.
+        crop_ratio (float, optional): Window side over map side, as of the crop layer.
+            None leaves it to the layer.
         view_scale (float): Factor on the side of the views, in (0, 1]. Defaults to 1.
         supervision (str, optional): ``'exit'`` or ``'cumulative'``. None leaves it to
             the model.
@@ -37,6 +41,8 @@ class StepPlan:
     first_stage: int = 1
     blocks: tuple[int, ...] | None = None
     windows: bool = True
+    select: str | None = None
+    crop_ratio: float | None = None
     view_scale: float = 1.0
     supervision: str | None = None
 

@@ -121,15 +121,19 @@ def test_phases_cost_what_their_settings_cost_alone():
     cfg.custom_hooks[0].phases = [
         dict(begin=0, view_scale=0.5),
         dict(begin=0.25, view_scale=1),
+        dict(begin=0.5, select='random', crop_ratio=0.5),
         dict(begin=0.75, windows=False, exit_probs=(0, 0, 0, 1)),
     ]
     runner = StepRunner(cfg, batch_size=4)
     shares = {name: v.probability for name, v in runner.variants.items()}
     assert shares == {
-        **{'2 x0.5': 0.125, '4 x0.5': 0.125, '2': 0.25, '4': 0.25},
+        **{'2 x0.5': 0.125, '4 x0.5': 0.125, '2': 0.125, '4': 0.125},
+        **{'2 random ratio 0.5': 0.125, '4 random ratio 0.5': 0.125},
         **{'4 whole': 0.25},
     }
+    small = dict(CROP, crop_ratio=0.5, select='random')
     alone = {
+        '4 random ratio 0.5': (StepRunner(config(crop_layer=small), 4), 4),
         '2 x0.5': (StepRunner(config(crop_layer=CROP), 4, size=24), 2),
         '4': (StepRunner(config(crop_layer=CROP), 4), 4),
         '4 whole': (StepRunner(config(), 4), 4),

@@ -188,6 +188,36 @@ def test_phases_change_what_they_name_and_keep_the_rest(model):
     )
 
 
+def test_windows_may_change_with_the_phase():
+    model = build(moco_config(crop_layer=dict(type='HardPairCropLayer')))
+    hook = PartialBackpropHook(
+        phases=[
+            dict(begin=0, select='random'),
+            dict(begin=0.5, select='easy', crop_ratio=0.9),
+        ]
+    )
+    runner = runner_with(model)
+    runner.max_iters = 4
+    seen = [(p.select, p.crop_ratio) for p in plans(hook, runner, range(4))]
+    assert seen == [('random', None)] * 2 + [('easy', 0.9)] * 2
+
+
+@pytest.mark.parametrize(
+    ('layer', 'change', 'reason'),
+    [
+        (dict(type='HardPairCropLayer'), dict(select='hardest'), "select='hardest'"),
+        (dict(type='HardPairCropLayer'), dict(crop_ratio=0), 'crop_ratio=0'),
+        (dict(type='HardExampleLayer'), dict(select='easy'), 'HardPairCropLayer'),
+        (None, dict(crop_ratio=0.9), 'model.crop_layer=None'),
+    ],
+)
+def test_windows_that_a_phase_cannot_have_are_refused(layer, change, reason):
+    model = build(moco_config(crop_layer=layer))
+    hook = PartialBackpropHook(phases=[dict(begin=0.5, **change)])
+    with pytest.raises(ValueError, match=reason):
+        hook.before_train(runner_with(model))
+
+
 def test_entries_are_drawn_among_the_stages_up_to_the_exit(model):
     hook = PartialBackpropHook(exit_probs=(0, 1, 0, 3), entry_probs=(1, 2, 5))
     runs = Counter(

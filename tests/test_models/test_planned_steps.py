@@ -1,6 +1,7 @@
 """What a phase changes in a step, against models that have it built in."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,6 +46,24 @@ def test_a_plan_without_windows_is_a_model_without_crop_layer(method):
     off = losses_and_gradients(with_layer, images, StepPlan(**seeded, windows=False))
     assert_same(off, plain)
     assert not torch.equal(cut[0]['loss_exit3'], plain[0]['loss_exit3'])
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize(
+    'settings', [dict(select='easy'), dict(crop_ratio=0.5), dict(select='random')]
+)
+def test_a_plan_with_other_windows_is_a_model_with_another_layer(method, settings):
+    model = build(METHODS[method](crop_layer=CROP))
+    other = build(METHODS[method](crop_layer=dict(CROP, **settings)))
+    other.load_state_dict(model.state_dict())
+    images = views(batch=4, seed=3)
+    plan = StepPlan(exit_stage=3, window_seed=(1, 2))
+    expected = losses_and_gradients(other, images, plan)
+    before = copy.deepcopy(model)
+    found = losses_and_gradients(model, images, replace(plan, **settings))
+    assert_same(found, expected)
+    paper = losses_and_gradients(before, images, plan)
+    assert not torch.equal(found[0]['loss_exit3'], paper[0]['loss_exit3'])
 
 
 @pytest.mark.parametrize('method', METHODS)

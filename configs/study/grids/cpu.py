@@ -64,11 +64,19 @@ runs = [
         **_judged,
     ),
     dict(methods=['simclr'], variants=['paper'], epochs=[16], **_judged),
+    # does twice the schedule change what is lost
+    dict(
+        methods=['simclr'],
+        variants=['baseline', 'exits-first'],
+        epochs=[32],
+        **_judged,
+    ),
     # which of the short schedules' winners still wins in a long one
     dict(
         methods=['simclr'],
         variants=[
             'progressive-50',
+            'full-sum-progressive-50',
             'pb-sum-progressive-50',
             'pb-sum-progressive-50-whole-end',
             'entries-late',
@@ -98,6 +106,10 @@ runs = [
             'paper-sum-large-views',
             'paper-sum-easy',
             'paper-sum-random',
+            'paper-sum-random-to-hard',
+            'paper-sum-hard-to-random',
+            'paper-sum-growing-windows',
+            'paper-sum-random-progressive-50',
             'paper-sum-ratio-90',
             'paper-sum-after-1',
             'paper-sum-no-windows-at-end',
@@ -152,4 +164,6 @@ runs = [
         ],
         epochs=[4],
     ),
+    # the time of exits-first over 32 epochs
+    dict(methods=['simclr'], variants=['baseline'], epochs=[22], **_judged),
 ]

@@ -53,6 +53,13 @@ _moving = [
     dict(begin=0.5, exit_probs=(0, 0, 1, 1)),
     dict(begin=0.75, exit_probs=(0, 0, 0, 1)),
 ]
+# harder as training goes on, and easier; windows that grow to the whole map
+_random_to_hard = [dict(begin=0, select='random'), dict(begin=0.5, select='hard')]
+_hard_to_random = [dict(begin=0.5, select='random')]
+_growing_windows = [
+    dict(begin=1 / 3, crop_ratio=0.9),
+    dict(begin=2 / 3, windows=False),
+]
 _rare_stages_faster = {
     part.format(stage - parts): dict(lr_mult=4 / (5 - stage))
     for stage in (2, 3, 4)
@@ -121,6 +128,14 @@ _ours = {
     # hard windows lose more than easy ones
     'paper-sum-easy': {**_sum, 'model.crop_layer.select': 'easy'},
     'paper-sum-random': {**_sum, 'model.crop_layer.select': 'random'},
+    'paper-sum-random-to-hard': {**_sum, **_hook(phases=_random_to_hard)},
+    'paper-sum-hard-to-random': {**_sum, **_hook(phases=_hard_to_random)},
+    'paper-sum-growing-windows': {**_sum, **_hook(phases=_growing_windows)},
+    'paper-sum-random-progressive-50': {
+        **_sum,
+        'model.crop_layer.select': 'random',
+        **_hook(phases=_from_half),
+    },
     'paper-sum-ratio-90': {**_sum, 'model.crop_layer.crop_ratio': 0.9},
     'paper-sum-after-1': {**_sum, 'model.crop_layer.after_stages': (1,)},
     'paper-sum-no-windows-at-end': {

@@ -46,8 +46,9 @@ class PartialBackpropHook(Hook):
             most half of them. By default a third, rounded.
         phases (Sequence[dict]): What changes while training goes on: ``begin``, the
             share of the training that is over by then, and of ``exit_probs``,
-            ``entry_probs``, ``windows``, ``view_scale`` and ``supervision`` what is to
-            change (:class:`Phase`). Not in the paper. Defaults to nothing.
+            ``entry_probs``, ``windows``, ``select``, ``crop_ratio``, ``view_scale`` and
+            ``supervision`` what is to change (:class:`Phase`). Not in the paper.
+            Defaults to nothing.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank. 0 never.
             Defaults to 50.
@@ -134,12 +135,25 @@ class PartialBackpropHook(Hook):
                     f'entry_probs has {len(phase.entry_probs)} values but the model '
                     f'has {num_exits} stages; give at most one a stage'
                 )
+            self._check_windows(model, phase)
         most = (model.num_blocks + 1) // 2
         if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
             raise ValueError(
                 f'num_blocks={self.num_blocks} residual blocks that are not adjacent '
                 f'cannot be chosen from {model.num_blocks}; use 1 to {most}'
             )
+
+    @staticmethod
+    def _check_windows(model: torch.nn.Module, phase: Phase) -> None:
+        if phase.select is None and phase.crop_ratio is None:
+            return
+        if not hasattr(model.crop_layer, 'changed'):
+            raise ValueError(
+                f'a phase sets select or crop_ratio, which '
+                f'model.crop_layer={model.crop_layer} does not have; set '
+                "model.crop_layer=dict(type='HardPairCropLayer') or leave them out"
+            )
+        model.crop_layer.changed(phase.select, phase.crop_ratio)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Draw this update's plan and hand it to the model."""

@@ -112,6 +112,13 @@ class AccelMixin:
         """Stages after which an iteration cuts windows."""
         return self.crop_after if plan.windows else ()
 
+    def cropper(self, plan: StepPlan) -> Any:
+        """Crop layer as an iteration wants it, None where there is none."""
+        as_it_is = plan.select is None and plan.crop_ratio is None
+        if as_it_is or self.crop_layer is None:
+            return self.crop_layer
+        return self.crop_layer.changed(plan.select, plan.crop_ratio)
+
     def as_planned(self, images: Tensor, plan: StepPlan) -> Tensor:
         """Images (N, C, H, W) in the size and layout that the network is to see."""
         if plan.view_scale != 1:

@@ -151,18 +151,18 @@ class AccelMoCo(AccelMixin, MoCo):
             heads=range(1, self.num_exits + 1) if full_keys else query.heads,
             grad_from=None,
         )
-        generator = plan.window_generator()
+        generator, layer = plan.window_generator(), self.cropper(plan)
 
         def crop(stage: int, going_on: list[Branch]) -> None:
             nonlocal shuffle
             order = shuffle.to_keys
             if query in going_on:
                 score = partial(self.score_windows, stage, shuffle)
-                pair = self.crop_layer(query.x, key.x, score, generator, order)
+                pair = layer(query.x, key.x, score, generator, order)
                 query.x = pair.x_q
             else:  # behind the exit there is no query to score against
                 count = shuffle.num_images
-                pair = self.crop_layer.random(key.x, generator, order, count)
+                pair = layer.random(key.x, generator, order, count)
             key.x = pair.x_k
             if pair.kept is not None:
                 shuffle = shuffle.subset(pair.kept)

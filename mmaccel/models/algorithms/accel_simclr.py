@@ -96,11 +96,11 @@ class AccelSimCLR(AccelMixin, SimCLR):
             start=lambda: torch.stack(inputs, 1).flatten(0, 1),  # views side by side
             project=partial(self.project, self.neck),
         )
-        generator = plan.window_generator()
+        generator, layer = plan.window_generator(), self.cropper(plan)
 
         def crop(stage: int, going_on: list[Branch]) -> None:
             score = partial(self.score_windows, stage, views.x)
-            views.x = self.crop_layer.side_by_side(views.x, score, generator)
+            views.x = layer.side_by_side(views.x, score, generator)
 
         run_stages([views], self.crop_stages(plan), crop)
 

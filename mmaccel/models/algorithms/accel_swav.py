@@ -100,7 +100,7 @@ class AccelSwAV(AccelMixin, SwAV):
             )
             for group in groups
         ]
-        generator = plan.window_generator()
+        generator, layer = plan.window_generator(), self.cropper(plan)
 
         def crop(stage: int, going_on: list[Branch]) -> None:
             whole = branches[0].x.mean(dim=(2, 3)).unsqueeze(1)  # (V * N, 1, C)
@@ -110,7 +110,7 @@ class AccelSwAV(AccelMixin, SwAV):
                 codes = loss.codes(*widened(z))
             for branch, group in zip(branches, groups):
                 score = partial(self.score_windows, stage, group, codes)
-                branch.x = self.crop_layer.each(branch.x, score, generator)[0]
+                branch.x = layer.each(branch.x, score, generator)[0]
 
         run_stages(branches, self.crop_stages(plan), crop)
 

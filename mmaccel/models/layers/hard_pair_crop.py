@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Callable, NamedTuple, Sequence
 
 import torch
@@ -80,15 +81,11 @@ class HardPairCropLayer(nn.Module):
         select: str = 'hard',
     ) -> None:
         super().__init__()
-        window_size(1, 1, crop_ratio)  # refuses a ratio out of range
+        _check(select, crop_ratio)
         if num_candidates < 1:
             raise ValueError(
                 f'num_candidates={num_candidates} leaves no window; use 1 or more '
                 '(the paper uses 2)'
-            )
-        if select not in ('hard', 'easy', 'random'):
-            raise ValueError(
-                f"select={select!r} is unknown; use 'hard', 'easy' or 'random'"
             )
         if any(stage < 1 for stage in after_stages):
             raise ValueError(
@@ -100,6 +97,24 @@ class HardPairCropLayer(nn.Module):
         self.crop_ratio = crop_ratio
         self.select = select
         self.watcher: Callable[[Choice], None] | None = None
+
+    def changed(
+        self, select: str | None = None, crop_ratio: float | None = None
+    ) -> HardPairCropLayer:
+        """Return this layer with other settings; itself stays as it is.
+
+        Args:
+            select (str, optional): As of the class. Defaults to this layer's.
+            crop_ratio (float, optional): As of the class. Defaults to this layer's.
+
+        Raises:
+            ValueError: If an argument is out of its range.
+        """
+        other = copy.copy(self)
+        other.select = self.select if select is None else select
+        other.crop_ratio = self.crop_ratio if crop_ratio is None else crop_ratio
+        _check(other.select, other.crop_ratio)
+        return other
 
     def forward(
         self,
@@ -282,3 +297,11 @@ class HardPairCropLayer(nn.Module):
 def _take(corners: Tensor, index: Tensor) -> Tensor:
     """(N, M, 2) and (N,) to (N, 2)."""
     return corners[torch.arange(len(index), device=index.device), index]
+
+
+def _check(select: str, crop_ratio: float) -> None:
+    window_size(1, 1, crop_ratio)  # refuses a ratio out of range
+    if select not in ('hard', 'easy', 'random'):
+        raise ValueError(
+            f"select={select!r} is unknown; use 'hard', 'easy' or 'random'"
+        )
