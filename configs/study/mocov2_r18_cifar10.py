@@ -4,6 +4,7 @@
 _base_ = '../small/mocov2_r18_cifar10.py'
 
 fast_views = True
+test_size = 32  # images are judged as they are, whatever the size of the views
 
 _labelled = dict(
     _delete_=True,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
-from .plan import StepPlan
+from .plan import SELECTIONS, StepPlan
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,18 @@ class Phase:
             raise ValueError(
                 f'view_scale={self.view_scale!r} is not possible; use more than 0, and '
                 '1 for the views as they are'
+            )
+        if self.select not in (None, *SELECTIONS):
+            raise ValueError(
+                f'select={self.select!r} is unknown; use {", ".join(SELECTIONS)}, or '
+                "None for the crop layer's"
+            )
+        if self.crop_ratio is not None and not (
+            _is_number(self.crop_ratio) and 0 < self.crop_ratio <= 1
+        ):
+            raise ValueError(
+                f'crop_ratio={self.crop_ratio!r} is not possible; use more than 0 up '
+                "to 1, or None for the crop layer's"
             )
         if not isinstance(self.windows, bool):
             raise ValueError(f'windows={self.windows!r} is neither True nor False')
@@ -173,6 +185,11 @@ def read_phases(
                 'what changes'
             )
         later = replace(phases[-1], **change)
+        if not later.windows and {'select', 'crop_ratio'} & set(change):
+            raise ValueError(
+                f'the phase {dict(change)} chooses among windows that are off; add '
+                'windows=True to it'
+            )
         if later.begin == 0 and number == 0:
             phases = [later]
         elif later.begin <= phases[-1].begin:

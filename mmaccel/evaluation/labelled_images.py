@@ -57,17 +57,19 @@ def folder_set(cfg: Config, folder: str, ann_file: str = '') -> dict:
 
 
 def test_pipeline(cfg: Config) -> list[dict]:
-    """Upstream's test pipeline at the size of the pretraining's largest view.
+    """Upstream's test pipeline at the config's ``test_size``.
 
-    224 px are the middle of 256, as upstream has it; images of CIFAR's size have
-    nothing to lose at their border and are used whole.
+    By default that is the size of the pretraining's largest view. 224 px are the middle
+    of 256, as upstream has it; images of CIFAR's size have nothing to lose at their
+    border and are used whole.
     """
     sizes = [
         t['size']
         for t in dicts(cfg.train_dataloader.dataset)
         if str(t.get('type')).endswith('ResizedCrop')
     ]
-    size = max((s if isinstance(s, int) else max(s) for s in sizes), default=224)
+    views = [s if isinstance(s, int) else max(s) for s in sizes]
+    size = cfg.get('test_size') or max(views, default=224)
     edge = round(size * 256 / 224) if size >= 96 else size
     grey = cfg.model.backbone.get('in_channels', 3) == 1
     return [

@@ -205,8 +205,11 @@ def test_windows_may_change_with_the_phase():
 @pytest.mark.parametrize(
     ('layer', 'change', 'reason'),
     [
-        (dict(type='HardPairCropLayer'), dict(select='hardest'), "select='hardest'"),
-        (dict(type='HardPairCropLayer'), dict(crop_ratio=0), 'crop_ratio=0'),
+        (
+            dict(type='HardPairCropLayer', num_candidates=1),
+            dict(select='easy'),
+            'nothing to choose',
+        ),
         (dict(type='HardExampleLayer'), dict(select='easy'), 'HardPairCropLayer'),
         (None, dict(crop_ratio=0.9), 'model.crop_layer=None'),
     ],
@@ -285,6 +288,13 @@ def test_distribution_weighs_phases_by_their_length(model):
         ([dict(begin='half')], "begins at 'half'"),
         ([dict(begin=0.5, view_scale='half')], "view_scale='half'"),
         ([dict(begin=0.5, windows='none')], "windows='none'"),
+        ([dict(begin=0.5, select='hardest')], "select='hardest'"),
+        ([dict(begin=0.5, crop_ratio='0.9')], "crop_ratio='0.9'"),
+        ([dict(begin=0.5, crop_ratio=7)], 'crop_ratio=7'),
+        (
+            [dict(begin=0.5, windows=False), dict(begin=0.7, select='easy')],
+            'windows that are off',
+        ),
         ([dict(begin=0.5, entry_probs=None)], 'entry_probs=None is not a list'),
         ([dict(begin=1.0)], 'begins at 1.0'),
         ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
@@ -308,8 +318,22 @@ def test_phases_that_cannot_be_are_refused(phases, reason):
     ],
 )
 def test_skipping_refuses_what_it_would_ignore(settings):
-    with pytest.raises(ValueError, match='leave .*entry_probs'):
+    with pytest.raises(ValueError, match='leave (out entry|exit)_probs'):
         PartialBackpropHook(update_scheme='skipping', **settings)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(num_blocks=3),
+        dict(num_blocks=3, update_scheme='nearby_block'),
+        dict(entry_probs=(1, 1), update_scheme='nearby_block'),
+        dict(phases=[dict(begin=0.5, entry_probs=(1,))], update_scheme='nearby_block'),
+    ],
+)
+def test_settings_of_another_scheme_are_refused(settings):
+    with pytest.raises(ValueError, match='leave (it out|out entry_probs)'):
+        PartialBackpropHook(**settings)
 
 
 def test_nearby_block_draws_its_own_entries():

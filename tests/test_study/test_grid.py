@@ -6,14 +6,18 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
 from mmselfsup.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from torch import nn
 
+from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
 from mmaccel.engine.plan import StepPlan
 from mmaccel.errors import ConfigError
+from mmaccel.evaluation import labelled_images
 from mmaccel.study import grid as grid_module
 from mmaccel.study.grid import Run, narrow, read_grid, shorten
 from tests.builders import views
@@ -446,9 +450,13 @@ def test_every_run_of_every_grid_is_sound_and_unlike_the_others(name, quick_conf
         assert named.setdefault(r.name, r) is r
         assert keyed.setdefault(r.key, r) is r, f'{r.name} is {keyed[r.key].name}'
         if (method, variant) not in built:
-            MODELS.build(replace(r, width=8).build().model)  # a small one
-            for hook in cfg.custom_hooks:
-                HOOKS.build(hook)
+            model = MODELS.build(replace(r, width=8).build().model)  # a small one
+            for hook in map(HOOKS.build, cfg.custom_hooks):
+                if isinstance(hook, PartialBackpropHook):
+                    hook.check_model(model)
+            pipeline = Compose(labelled_images.test_pipeline(cfg)[1:])
+            image = pipeline(dict(img=np.zeros((32, 32, 3), np.uint8), gt_label=0))
+            assert image['inputs'][0].shape == (3, 32, 32)  # as protocol.md has it
             built.add((method, variant))
     assert len(named) == len(keyed) == len(runs) > 0
 

@@ -153,6 +153,7 @@ runs = [
         variants=[
             'pb',
             'hp',
+            'hp-sum',
             'skipping',
             'nearby-block',
             'easy-pair',

@@ -19,6 +19,8 @@ _paper = {
     # Tables 4 to 7
     'pb': _whole,
     'hp': _hook(**_last),
+    # the same with losses after all stages, which train the projectors that choose
+    'hp-sum': {'model.supervision': 'cumulative', **_hook(**_last)},
     # half of the residual blocks costs about what the exits cost
     'skipping': _hook(update_scheme='skipping', num_blocks=4),
     'nearby-block': _hook(update_scheme='nearby_block'),

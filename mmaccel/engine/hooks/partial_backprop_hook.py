@@ -31,7 +31,8 @@ class PartialBackpropHook(Hook):
 
     Args:
         exit_probs (Sequence[float]): Probability of each exit, >= 0, one a stage;
-            scaled to sum 1. Defaults to uniform over four stages, as in the paper.
+            scaled to sum 1; ``'skipping'`` reads their number alone. Defaults to
+            uniform over four stages, as in the paper.
         entry_probs (Sequence[float], optional): Probability of each stage to be the
             first that is trained, >= 0, drawn among those up to the exit; its input is
             detached. Not in the paper, and for ``'bp_to_input'`` alone. By default as
@@ -50,8 +51,8 @@ class PartialBackpropHook(Hook):
             ``supervision`` what is to change (:class:`Phase`). Not in the paper.
             Defaults to nothing.
         measure_interval (int): Every so many iterations the algorithm reports
-            similarities, feature standard deviation and effective rank. 0 never.
-            Defaults to 50.
+            similarities, feature standard deviation and effective rank, and in the
+            first; with 0 in the first alone. Defaults to 50.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -73,16 +74,22 @@ class PartialBackpropHook(Hook):
                 f'update_scheme={update_scheme!r} is unknown; use one of '
                 f'{", ".join(SCHEMES)}'
             )
-        named = {name for phase in read_changes(phases) for name in phase}
-        if entry_probs is not None and update_scheme != 'bp_to_input':
+        changing = {name for phase in read_changes(phases) for name in phase}
+        enters = entry_probs is not None or 'entry_probs' in changing
+        if enters and update_scheme != 'bp_to_input':
             raise ValueError(
                 f'update_scheme={update_scheme!r} says itself where the gradient ends; '
                 'leave out entry_probs or the scheme'
             )
-        if update_scheme == 'skipping' and named & {'exit_probs', 'entry_probs'}:
+        if 'exit_probs' in changing and update_scheme == 'skipping':
             raise ValueError(
-                "update_scheme='skipping' always takes the last stage's loss and "
-                'reaches the input; leave exit_probs and entry_probs out of phases'
+                "update_scheme='skipping' always takes the last stage's loss; leave "
+                'exit_probs out of phases'
+            )
+        if num_blocks is not None and update_scheme != 'skipping':
+            raise ValueError(
+                f'num_blocks={num_blocks} is for skipping alone; set '
+                "update_scheme='skipping' or leave it out"
             )
         if entry_probs is None:
             anywhere = update_scheme == 'nearby_block'
@@ -153,7 +160,12 @@ class PartialBackpropHook(Hook):
                 f'model.crop_layer={model.crop_layer} does not have; set '
                 "model.crop_layer=dict(type='HardPairCropLayer') or leave them out"
             )
-        model.crop_layer.changed(phase.select, phase.crop_ratio)
+        layer = model.crop_layer.changed(phase.select, phase.crop_ratio)
+        if phase.select in ('hard', 'easy') and layer.num_candidates == 1:
+            raise ValueError(
+                f'a phase sets select={phase.select!r}, but of one window there is '
+                'nothing to choose; set model.crop_layer.num_candidates=2'
+            )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Draw this update's plan and hand it to the model."""

@@ -9,6 +9,8 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
+from mmaccel.engine.plan import SELECTIONS
+
 from .windows import crop_windows, draw_windows, pool_windows, window_size
 
 
@@ -301,7 +303,5 @@ def _take(corners: Tensor, index: Tensor) -> Tensor:
 
 def _check(select: str, crop_ratio: float) -> None:
     window_size(1, 1, crop_ratio)  # refuses a ratio out of range
-    if select not in ('hard', 'easy', 'random'):
-        raise ValueError(
-            f"select={select!r} is unknown; use 'hard', 'easy' or 'random'"
-        )
+    if select not in SELECTIONS:
+        raise ValueError(f'select={select!r} is unknown; use {", ".join(SELECTIONS)}')
