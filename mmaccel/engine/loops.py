@@ -36,6 +36,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         iterations_run (int): Iterations done by this process.
+        moved (bool): Whether it goes on at another iteration than its checkpoint's.
+            Accumulated gradients count from the new one.
     """
 
     _iter: int
@@ -43,6 +45,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def __init__(self, runner, dataloader: DataLoader | dict, *args, **kwargs) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
         self.iterations_run = 0
+        self.moved = False
         self._done = 0  # batches of the current epoch
         if len(self.dataloader) == 0:
             raise ConfigError(
@@ -93,6 +96,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if then != now:
             done = done * now // then
             self._iter = self._epoch * now + done
+            self.moved = True
+            self.runner.optim_wrapper.initialize_count_status(
+                self.runner.model, self._iter, self._max_iters
+            )
             print_log(
                 f'An epoch has {now} iterations where the checkpoint had {then}: '
                 f'continuing with iteration {self._iter}. The learning rate keeps the '

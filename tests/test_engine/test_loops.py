@@ -3,6 +3,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from torch import nn
+from torch.optim import SGD
 from torch.utils.data import DataLoader, RandomSampler
 
 from mmaccel.datasets import EpochSampler
@@ -13,20 +16,27 @@ from mmaccel.errors import ConfigError
 class Runner(SimpleNamespace):
     """As much of a runner as the loop needs; remembers the batches."""
 
-    def __init__(self, hub):
+    def __init__(self, hub, accumulation=1):
+        self.weight = nn.Parameter(torch.zeros(()))
         super().__init__(
             visualizer=SimpleNamespace(),
             val_loop=None,
             world_size=1,
-            model=SimpleNamespace(train=lambda: None, train_step=self.step),
-            optim_wrapper=None,
+            model=nn.Identity(),
+            optim_wrapper=OptimWrapper(SGD([self.weight], lr=1), accumulation),
             message_hub=hub,
             seen=[],
             calls=[],
+            updates=[],
         )
+        self.model.train_step = self.step
 
     def step(self, data, optim_wrapper):
         self.seen.append(data.tolist())
+        before = self.weight.item()
+        optim_wrapper.update_params(self.weight.clone())
+        if self.weight.item() != before:
+            self.updates.append(self.loop.iter)
 
     def call_hook(self, name, **kwargs):
         if name == 'before_train_epoch':
@@ -34,16 +44,27 @@ class Runner(SimpleNamespace):
         self.calls.append((name, kwargs.get('batch_idx')))
 
 
-def start(request, batch=2, epoch=0, iteration=0, saved=None, sampler=EpochSampler):
+def start(
+    request,
+    batch=2,
+    epoch=0,
+    iteration=0,
+    saved=None,
+    sampler=EpochSampler,
+    accumulation=1,
+):
     """A runner that has gone through two epochs of 10 samples from a position."""
     hub = MessageHub.get_instance(f'{request.node.name}-{batch}-{iteration}')
     if saved is not None:
         hub.update_info_dict(saved)
     data = list(range(10))
     loader = DataLoader(data, batch_size=batch, sampler=sampler(data))
-    runner = Runner(hub)
+    runner = Runner(hub, accumulation)
     runner.loop = ResumableTrainLoop(runner, loader, max_epochs=2)
     runner.loop._epoch, runner.loop._iter = epoch, iteration
+    runner.optim_wrapper.initialize_count_status(  # as mmengine's runner does
+        runner.model, iteration, runner.loop.max_iters
+    )
     runner.loop.run()
     return runner
 
@@ -78,6 +99,16 @@ def test_goes_on_at_the_same_fraction_with_another_batch_size(request):
     assert resumed.loop.iter == 20
     between = start(request, 1, epoch=1, iteration=5, saved=saved, sampler=sampler)
     assert between.seen == whole.seen[10:]
+
+
+@pytest.mark.parametrize('iteration', [1, 3, 5, 7, 9])
+def test_updates_fall_where_the_hook_expects_them_after_a_change(request, iteration):
+    """An update is iterations with one number divided by the counts."""
+    saved = dict(max_epochs=2, max_iters=10)  # batches of 2
+    runner = start(request, 1, iteration // 5, iteration, saved, accumulation=4)
+    first = runner.loop.iter - len(runner.seen)
+    assert runner.loop.moved and first == 2 * iteration
+    assert runner.updates == [i for i in range(first, 20) if i % 4 == 3]
 
 
 def test_reads_and_drops_with_a_foreign_sampler(request):

@@ -76,7 +76,8 @@ class SafeCheckpointHook(CheckpointHook):
             if is_main_process():
                 for folder in {self.out_dir, runner.work_dir}:
                     remove_temporaries(folder)
-        restore_gradients(runner, self._gradients)
+        if not getattr(runner.train_loop, 'moved', False):  # else of another update
+            restore_gradients(runner, self._gradients)
         self._gradients = {}
         if runner._resume:
             self.last_ckpt = runner.message_hub.get_info('last_ckpt')
