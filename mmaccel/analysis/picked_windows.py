@@ -47,7 +47,8 @@ def pick_windows(
     """Run one training step's forward pass and see which windows it picks.
 
     The step is the model's own, to its last exit, so that every window is chosen
-    against a partner, by the loss of its stage.
+    against a partner, by the loss of its stage. Settings are the crop layer's; what
+    phases of a ``PartialBackpropHook`` change does not count.
 
     Args:
         model (nn.Module): An Accel model with a ``HardPairCropLayer``.

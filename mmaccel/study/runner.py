@@ -16,10 +16,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Iterator, Mapping, Sequence
 
+import mmengine
 import torch
 import torchvision
+from mmengine.config import Config
 
-from mmaccel.engine.checkpoints import find_newest, is_whole
+from mmaccel.engine.checkpoints import find_newest, is_whole, write_atomically
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.hardware import processor_name
 from mmaccel.version import __version__
@@ -86,19 +88,19 @@ class Study:
             SystemExit: On SIGTERM or SIGHUP, likewise. No run of either is recorded.
         """
         jobs = max(jobs, 1)
-        for run in runs:  # reading configs is not for several threads
-            folder = self._folder(run)
-            folder.mkdir(parents=True, exist_ok=True)
-            run.build(self.data_root).dump(str(folder / _CONFIG))
+        # reading configs is not for several threads
+        configs = [run.build(self.data_root) for run in runs]
         with unwound_by_signals(), ThreadPoolExecutor(jobs) as pool:
             try:
-                results = list(pool.map(lambda run: self.run(run, jobs), runs))
+                results = list(
+                    pool.map(lambda run, cfg: self.run(run, cfg, jobs), runs, configs)
+                )
             except (KeyboardInterrupt, SystemExit):
                 self._children.stop()  # the pool waits for the runs' threads
                 raise
         return [run.name for run, ok in zip(runs, results) if not ok]
 
-    def run(self, run: Run, jobs: int = 1) -> bool:
+    def run(self, run: Run, cfg: Config, jobs: int = 1) -> bool:
         """Execute one run and record it; tell whether it came to its end.
 
         Whatever goes wrong is recorded as well, since other runs wait for their turn.
@@ -116,6 +118,8 @@ class Study:
             if run.status(earlier) == 'ok':  # meanwhile, by another process
                 return True
             trained = earlier if run.status(earlier) == 'trained' else None
+            settings = mmengine.dump(cfg._cfg_dict.to_dict(), file_format='json')
+            write_atomically(folder / _CONFIG, settings.encode())
             return self._run(run, jobs, folder, trained)
 
     def _run(
@@ -197,6 +201,8 @@ class Study:
     def _train(self, run: Run, jobs: int, folder: Path, log: Path) -> None:
         """Train to the end; note with what, and how long it took if in one go."""
         resumed = find_newest(folder)[0] is not None
+        if not resumed:  # the log of a life that was lost whole
+            shutil.rmtree(folder / 'vis_data', ignore_errors=True)
         start = time.perf_counter()
         command = [_TRAIN, folder / _CONFIG, '--work-dir', folder, '--seed', run.seed]
         self._call([*command, '--resume', *_amp(run)], log)

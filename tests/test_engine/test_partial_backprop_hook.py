@@ -309,6 +309,49 @@ def test_phases_that_cannot_be_are_refused(phases, reason):
         PartialBackpropHook(phases=phases)
 
 
+def runs_with_windows(model_options, **hook_options):
+    layer = dict(type='HardPairCropLayer', **hook_options.pop('layer', {}))
+    model = build(moco_config(crop_layer=layer, **model_options))
+    runner = runner_with(model)
+    told = []
+    runner.logger = SimpleNamespace(warning=told.append)
+    PartialBackpropHook(**hook_options).before_train(runner)
+    return told
+
+
+LAST = dict(exit_probs=(0, 0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ('model_options', 'hook_options', 'stages'),
+    [
+        ({}, LAST, '1, 2'),
+        ({}, dict(exit_probs=(1, 0, 0, 1)), '2'),
+        ({}, dict(update_scheme='skipping'), '1, 2'),
+        ({}, {}, None),
+        (dict(supervision='cumulative'), LAST, None),
+        ({}, dict(LAST, layer=dict(select='random')), None),
+        ({}, dict(LAST, phases=[dict(begin=0, windows=False)]), None),
+        ({}, dict(phases=[dict(begin=0.5, **LAST)]), None),  # trained in the beginning
+    ],
+)
+def test_windows_chosen_by_untrained_projectors_are_told(
+    model_options, hook_options, stages
+):
+    told = runs_with_windows(model_options, **hook_options)
+    assert len(told) == (stages is not None)
+    assert all(f'Windows after stage(s) {stages} are' in text for text in told)
+
+
+def test_windows_are_not_scored_against_a_queue_that_is_not_filled():
+    truncated = dict(key_forward='truncated')
+    late = dict(phases=[dict(begin=0.5, **LAST)])
+    with pytest.raises(ValueError, match="windows after stage 1.*key_forward='full'"):
+        runs_with_windows(truncated, **late)
+    assert not runs_with_windows(truncated)
+    assert not runs_with_windows(dict(truncated, supervision='cumulative'), **late)
+
+
 @pytest.mark.parametrize(
     'settings',
     [

@@ -9,12 +9,13 @@ from mmengine.logging import MessageHub
 from mmaccel.engine.hooks.stuck_loss_hook import StuckLossHook
 
 
-def warnings_of(model, losses, epoch=1, chance=8.006):
+def warnings_of(model, losses, epoch=1, chance=8.006, weights=(1, 1, 1, 1)):
     """Run one epoch of given losses, by exit, through the hook."""
     told = []
     hub = MessageHub(f'stuck_{model}_{epoch}_{len(losses)}_{losses}')
     runner = SimpleNamespace(
         cfg=Config(dict(model=dict(type=model))),
+        model=SimpleNamespace(loss_weights=weights),
         epoch=epoch,
         message_hub=hub,
         logger=SimpleNamespace(warning=told.append),
@@ -40,6 +41,12 @@ def test_stuck_exit_is_named_with_what_to_check(model, check):
     assert len(told) == 1
     assert 'Likely collapse: the mean loss of exit 2 in epoch 2' in told[0]
     assert check in told[0]
+
+
+def test_a_weighted_loss_has_a_weighted_chance_level():
+    losses = [(1, 8.006), (2, 4.003), (3, 0.0)]
+    (told,) = warnings_of('AccelSimCLR', losses, weights=(0.5, 0.5, 0, 1))
+    assert 'exit 2' in told and '4.003' in told
 
 
 def test_one_unlucky_iteration_is_no_collapse():

@@ -126,6 +126,43 @@ def test_each_view_picks_its_own_hardest_window(num_crops):
     assert number == sum(num_crops)
 
 
+@pytest.mark.parametrize(
+    ('num_crops', 'assigned'), [([4], [0, 1]), ([3], [0, 2]), ([2, 4], [0])]
+)
+def test_any_of_the_first_views_may_be_assigned(num_crops, assigned):
+    """One size for all views, and views that predict nothing but themselves."""
+    config = swav_config(num_crops, crop_layer=dict(CROP, after_stages=(1,)))
+    config['head']['loss']['crops_for_assign'] = assigned
+    model = build(config)
+    model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
+    sizes = [64] * sum(num_crops)
+    whole = []
+    codes = model.head.losses[0].codes
+
+    def recorded(z, count):
+        whole.append((z, codes(z, count)))
+        return whole[-1][1]
+
+    inputs = [views(count=1, seed=i, size=s)[0] for i, s in enumerate(sizes)]
+    with mock.patch.object(model.head.losses[0], 'codes', recorded):
+        assert model.loss(inputs, [])['loss_exit2'].isfinite()
+    ((z, found),) = whole
+    prototypes = nn.functional.normalize(model.head.losses[0].prototypes.weight, dim=1)
+    for view, code in zip(assigned, found):
+        scores = z[4 * view : 4 * view + 4] @ prototypes.t()
+        expected = swav_loss.distributed_sinkhorn(scores.detach(), 3, 1, 0.05)
+        torch.testing.assert_close(code, expected)
+
+
+def test_assigned_views_that_come_late_are_refused_with_windows():
+    config = swav_config([2, 4], crop_layer=CROP)
+    config['head']['loss']['crops_for_assign'] = [0, 3]
+    with pytest.raises(ValueError, match='behind the first 2'):
+        build(config)
+    config['crop_layer'] = None
+    build(config)
+
+
 @pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
 @pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
 def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision):
@@ -150,7 +187,9 @@ def test_scoring_changes_no_buffer_and_no_parameter():
     loss.queue, loss.use_queue = torch.randn(2, 8, 16), True
     queue = loss.queue.clone()
     pooled = torch.randn(8, 3, 8)
-    codes = loss.codes(model.project_windows(model.neck, pooled[:, :1], 1)[:, 0])
+    z = model.project_windows(model.neck, pooled[:, :1], 1)[:, 0]
+    assert not z.requires_grad
+    codes = loss.codes(z, 4)
     model.score_windows(1, range(2), codes, pooled)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key

@@ -22,6 +22,7 @@ MAPS = [((8, 8), 0.75), ((7, 5), 0.75), ((3, 9), 0.5), ((4, 4), 1.0), ((1, 1), 0
         (10, 0.7, 7),
         (1, 0.1, 1),
         (5, 1, 5),
+        (4, 1e-7, 1),
     ],
 )
 def test_window_side_is_the_rounded_up_share(side, ratio, expected):
@@ -68,6 +69,12 @@ def test_pooled_windows_are_the_means_of_the_cut_windows(map_size, ratio, layout
         for m, (top, left) in enumerate(corners[n].tolist()):
             plain = x[n, :, top : top + h, left : left + w].mean(dim=(1, 2))
             torch.testing.assert_close(pooled[n, m], plain)
+
+
+def test_means_of_large_windows_fit_half_precision():
+    x = torch.full((1, 2, 84, 84), 12.0, dtype=torch.float16)
+    pooled = pool_windows(x, torch.zeros(1, 1, 2, dtype=torch.int64), (84, 84))
+    torch.testing.assert_close(pooled, torch.full_like(pooled, 12.0))
 
 
 @pytest.mark.parametrize(('map_size', 'ratio'), MAPS)

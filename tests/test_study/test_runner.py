@@ -153,7 +153,8 @@ class Processes:
         ]
         folder = work_dir / 'vis_data'
         folder.mkdir(exist_ok=True)
-        folder.joinpath('scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+        with open(folder / 'scalars.json', 'a') as file:  # as mmengine does
+            file.writelines(f'{json.dumps(line)}\n' for line in lines)
 
 
 @pytest.fixture
@@ -295,6 +296,22 @@ def test_seconds_of_all_lives_count_as_elapsed(place, processes, monkeypatch):
     (record,) = read_records(place.records)
     assert record['seconds_elapsed'] == 50
     assert record['train_py_seconds'] == 10
+
+
+def test_the_log_of_a_life_that_was_lost_whole_does_not_count(place, processes):
+    folder = place.folder / 'work' / GROUP
+    assert place.run('--only', '*/0')[0] == 0
+    (first,) = read_records(place.records)
+    (work,) = folder.glob('0-*')
+    place.records.unlink()
+    for path in work.glob('epoch_*.pth'):
+        path.unlink()
+    log = work / 'vis_data/scalars.json'
+    line = dict(loss=1.0, time=100.0, data_time=0.0, epoch=1, step=5)
+    log.write_text(json.dumps(line) + '\n' + log.read_text())
+    assert place.run('--only', '*/0')[0] == 0
+    (again,) = read_records(place.records)
+    assert again['step_ms'] == first['step_ms']
 
 
 def test_a_run_that_was_renamed_is_not_taken_for_done(place, processes):

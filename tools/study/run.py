@@ -151,7 +151,8 @@ def execute(args: argparse.Namespace) -> None:
     if failed:
         raise ConfigError(
             f'{len(failed)} of {len(missing)} runs did not end: {", ".join(failed)}; '
-            f'reasons are in {args.records}, --retry repeats those that failed'
+            f'reasons are above, and of those that failed in {args.records}; --retry '
+            'repeats these'
         )
 
 

@@ -104,6 +104,13 @@ class PartialBackpropHook(Hook):
         """Refuse what cannot work, naming the remedy, and agree on the seed."""
         model = get_model(runner.model)
         self.check_model(model)
+        never = set.intersection(*(self._untrained(model, p) for p in self.phases))
+        if never:
+            runner.logger.warning(
+                f'Windows after stage(s) {", ".join(map(str, sorted(never)))} are '
+                'chosen by projectors that no loss trains; '
+                "model.supervision='cumulative' trains them"
+            )
         unused_allowed = getattr(runner.model, 'find_unused_parameters', True)
         if is_model_wrapper(runner.model) and not unused_allowed:
             raise ValueError(
@@ -143,12 +150,33 @@ class PartialBackpropHook(Hook):
                     f'has {num_exits} stages; give at most one a stage'
                 )
             self._check_windows(model, phase)
+        untrained = [self._untrained(model, phase) for phase in self.phases]
+        if any(untrained) and getattr(model, 'key_forward', 'full') == 'truncated':
+            raise ValueError(
+                f'windows after stage {min(set().union(*untrained))} are scored '
+                "against a queue that key_forward='truncated' does not fill while the "
+                "stage has no loss; set model.key_forward='full', or "
+                "model.supervision='cumulative'"
+            )
         most = (model.num_blocks + 1) // 2
         if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
             raise ValueError(
                 f'num_blocks={self.num_blocks} residual blocks that are not adjacent '
                 f'cannot be chosen from {model.num_blocks}; use 1 to {most}'
             )
+
+    def _untrained(self, model: torch.nn.Module, phase: Phase) -> set[int]:
+        """Stages whose windows a phase chooses by projectors that it leaves alone."""
+        random = (phase.select or getattr(model.crop_layer, 'select', '')) == 'random'
+        cumulative = (phase.supervision or model.supervision) == 'cumulative'
+        if not phase.windows or random or cumulative:
+            return set()
+        last_alone = self.update_scheme == 'skipping'
+        return {
+            stage
+            for stage in model.crop_after
+            if last_alone or phase.exit_probs[stage - 1] == 0
+        }
 
     @staticmethod
     def _check_windows(model: torch.nn.Module, phase: Phase) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from mmengine.hooks import Hook
 from mmselfsup.registry import HOOKS
+from mmselfsup.utils import get_model
 
 _CHECK = {
     'SwAV': 'that the learning rate warms up, that prototypes are frozen at first '
@@ -62,10 +63,12 @@ class StuckLossHook(Hook):
         scalars = runner.message_hub.log_scalars
         if runner.epoch < self.begin or 'train/chance' not in scalars:
             return
-        chance = float(scalars['train/chance'].current())
+        unweighted = float(scalars['train/chance'].current())
+        weights = get_model(runner.model).loss_weights
         for stage, losses in sorted(self._losses.items()):
+            chance = unweighted * weights[int(stage) - 1]
             mean = sum(losses) / len(losses)
-            if abs(mean - chance) <= self.tolerance * chance:
+            if chance and abs(mean - chance) <= self.tolerance * chance:
                 name = runner.cfg.model.type
                 check = next((c for key, c in _CHECK.items() if key in name), '')
                 runner.logger.warning(

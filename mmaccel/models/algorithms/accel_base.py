@@ -206,13 +206,15 @@ class AccelMixin:
         """Project a map (N, C, H, W) after a stage to unit vectors (N, D)."""
         return self.unit(neck((x,), stage)[0])
 
+    @torch.no_grad()
     def project_windows(
         self, neck: IntermediateNeck, pooled: Tensor, stage: int
     ) -> Tensor:
         """Project pooled windows (N, M, C) to unit vectors (N, M, D).
 
         Note:
-            Changes no buffer: batch norms use their running statistics.
+            Records no gradient and changes no buffer: batch norms use their running
+            statistics.
         """
         cells = pooled.flatten(0, 1)[..., None, None]  # (N * M, C, 1, 1)
         with running_statistics(neck):

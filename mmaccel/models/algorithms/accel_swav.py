@@ -68,6 +68,16 @@ class AccelSwAV(AccelMixin, SwAV):
                 'views go through the network apart; use crop_layer.type='
                 "'HardPairCropLayer'"
             )
+        loss = self.head.losses[-1]
+        if (
+            self.crop_layer is not None
+            and max(loss.crops_for_assign) >= (loss.num_crops[0])
+        ):
+            raise ValueError(
+                f'crops_for_assign={loss.crops_for_assign} assigns views behind the '
+                f'first {loss.num_crops[0]}, whose maps are not there when windows are '
+                'chosen; list the assigned views first, or set model.crop_layer=None'
+            )
 
     def project(self, neck: IntermediateNeck, x: Tensor, stage: int) -> Tensor:
         """Project a map (N, C, H, W) after a stage; upstream's neck normalises."""
@@ -107,7 +117,7 @@ class AccelSwAV(AccelMixin, SwAV):
             loss = self.head.losses[stage - 1]
             z = self.project_windows(self.neck, whole, stage)[:, 0]
             with full_precision(z.device):
-                codes = loss.codes(*widened(z))
+                codes = loss.codes(*widened(z), len(inputs[0]))
             for branch, group in zip(branches, groups):
                 score = partial(self.score_windows, stage, group, codes)
                 branch.x = layer.each(branch.x, score, generator)[0]

@@ -8,7 +8,7 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
-from .hard_pair_crop import Selection
+from .hard_pair_crop import Selection, check_stages
 
 
 @MODELS.register_module()
@@ -40,6 +40,7 @@ class HardExampleLayer(nn.Module):
                 f'keep={keep} is outside (0, 1]; use keep=0.5625 for the cost of '
                 'windows of ratio 0.75'
             )
+        check_stages(after_stages)
         self.after_stages = tuple(after_stages)
         self.keep = keep
 

@@ -89,11 +89,7 @@ class HardPairCropLayer(nn.Module):
                 f'num_candidates={num_candidates} leaves no window; use 1 or more '
                 '(the paper uses 2)'
             )
-        if any(stage < 1 for stage in after_stages):
-            raise ValueError(
-                f'after_stages={tuple(after_stages)} counts stages from 1; '
-                'use for example after_stages=(1, 2)'
-            )
+        check_stages(after_stages)
         self.after_stages = tuple(after_stages)
         self.num_candidates = num_candidates
         self.crop_ratio = crop_ratio
@@ -299,6 +295,19 @@ class HardPairCropLayer(nn.Module):
 def _take(corners: Tensor, index: Tensor) -> Tensor:
     """(N, M, 2) and (N,) to (N, 2)."""
     return corners[torch.arange(len(index), device=index.device), index]
+
+
+def check_stages(after_stages: Sequence[int]) -> None:
+    """Refuse stages that are not counted from 1.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    if any(stage < 1 for stage in after_stages):
+        raise ValueError(
+            f'after_stages={tuple(after_stages)} counts stages from 1; '
+            'use for example after_stages=(1, 2)'
+        )
 
 
 def _check(select: str, crop_ratio: float) -> None:

@@ -35,7 +35,9 @@ def window_size(height: int, width: int, ratio: float) -> tuple[int, int]:
             'drop the stage from crop_layer.after_stages'
         )
     # 0.7 * 10 is 7.000000000000001: rounding first keeps ceil from seeing the error
-    return tuple(math.ceil(round(ratio * side, 6)) for side in (height, width))  # type: ignore[return-value]
+    sides = (math.ceil(round(ratio * side, 6)) for side in (height, width))
+    rows, columns = (max(1, side) for side in sides)
+    return rows, columns
 
 
 def draw_windows(
@@ -90,8 +92,10 @@ def pool_windows(x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
     cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view of channels_last
     if not x.is_contiguous(memory_format=torch.channels_last):
         cells = x.flatten(2).transpose(1, 2)  # a view of the usual layout
-    total = torch.bmm(mask.to(x.dtype), cells)
-    return total / (size[0] * size[1])
+    area = size[0] * size[1]
+    if x.dtype == torch.float16:  # sums of a large window exceed its 65,504
+        return torch.bmm(mask.to(x.dtype) / area, cells)
+    return torch.bmm(mask.to(x.dtype), cells) / area
 
 
 def crop_windows(x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:

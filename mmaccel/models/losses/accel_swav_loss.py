@@ -22,11 +22,12 @@ class AccelSwAVLoss(SwAVLoss):
     """
 
     @torch.no_grad()
-    def codes(self, z: Tensor) -> list[Tensor]:
+    def codes(self, z: Tensor, count: int) -> list[Tensor]:
         """Assign the views that are assigned (``crops_for_assign``) to prototypes.
 
         Args:
             z (Tensor): (V * N, D) unit vectors of at least those views, view by view.
+            count (int): Images N.
 
         Returns:
             list[Tensor]: (N, K) codes of each assigned view.
@@ -36,7 +37,6 @@ class AccelSwAVLoss(SwAVLoss):
             sums over ranks.
         """
         weight = nn.functional.normalize(self.prototypes.weight, dim=1)
-        count = self._images(z)
         codes = []
         for i, view in enumerate(self.crops_for_assign):
             scores = z[view * count : (view + 1) * count] @ weight.t()
@@ -73,9 +73,7 @@ class AccelSwAVLoss(SwAVLoss):
             for assigned, code in zip(self.crops_for_assign, codes)
             if assigned != view
         ]
-        return -sum(
-            torch.einsum('nk,nmk->nm', code.float(), log_p) for code in predicted
-        )
-
-    def _images(self, z: Tensor) -> int:
-        return len(z) // (max(self.crops_for_assign) + 1)
+        loss = log_p.new_zeros(log_p.shape[:2])
+        for code in predicted:
+            loss -= torch.einsum('nk,nmk->nm', code.float(), log_p)
+        return loss

@@ -197,7 +197,7 @@ def run_stages(
             it; replaces their ``x``.
     """
     last = max(branch.stop for branch in branches)
-    for cut in [*sorted(stage for stage in crop_after if stage < last), last]:
+    for cut in [*sorted({stage for stage in crop_after if stage < last}), last]:
         for branch in branches:
             branch.advance(cut)
         if cut < last:
