@@ -136,6 +136,15 @@ runs = [
         variants=['pb-sum', 'full-sum', 'pb-sum-progressive-50', 'exits-first'],
         epochs=[4],
     ),
+    dict(
+        methods=['mocov2'],
+        variants=[
+            f'{name}-{change}'
+            for change in ('momentum-999', 'queue-512')
+            for name in ('paper', 'exits-first', 'pb-sum', 'baseline')
+        ],
+        epochs=[4],
+    ),
     dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
     dict(methods=['simclr'], variants=['baseline'], epochs=[3], seeds=[0, 1, 2]),

@@ -146,5 +146,17 @@ _ours = {
     },
 }
 
+# MoCo's queue holds keys of older encoders, which an exit that has learned little may
+# tell from the positive by their age: slower keys, and fewer
+_fresher = {
+    f'{name}-{change}': {**settings, **option}
+    for name, settings in {**_paper, **_ours}.items()
+    if name in ('baseline', 'paper', 'pb-sum', 'exits-first')
+    for change, option in (
+        ('momentum-999', {'model.momentum': 0.999}),
+        ('queue-512', {'model.queue_len': 512}),
+    )
+}
+
 config = 'configs/study/{accel}{method}_r18_cifar10.py'
-variants = {**_paper, **_ours}
+variants = {**_paper, **_ours, **_fresher}
