@@ -118,6 +118,13 @@ runs = [
         ],
         epochs=[4],
     ),
+    # a queue of keys that are all young, in a long schedule
+    dict(
+        methods=['mocov2'],
+        variants=['baseline-queue-512', 'exits-first-queue-512', 'paper-queue-512'],
+        epochs=[16],
+        **_judged,
+    ),
     # the other methods, in a long schedule and in a short one
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
