@@ -52,6 +52,8 @@ class Run:
             Defaults to none; the curve is there in any case.
         stages (bool): Whether the probe judges every stage's features. Defaults to
             False.
+        spread (bool): Whether it is measured how far projections lie apart at the end
+            (``tools/analysis_tools/measure_spread.py``). Defaults to False.
 
     Raises:
         ConfigError: If an argument is out of range, whatever comes of it taking hours.
@@ -66,6 +68,7 @@ class Run:
     amp: str | None = None
     judge: tuple[str, ...] = ()
     stages: bool = False
+    spread: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -111,11 +114,12 @@ class Run:
 
         Returns:
             str: ``'missing'``, ``'failed'``, ``'ok'``, or ``'trained'`` where it is yet
-            to be judged on a split that the record lacks.
+            to be judged on a split that the record lacks, or its spread measured.
         """
         if record is None or record['status'] != 'ok':
             return 'missing' if record is None else 'failed'
         judged = all(self.is_judged(split, record) for split in self.judge)
+        judged = judged and (not self.spread or 'spread' in record)
         return 'ok' if judged else 'trained'
 
     def is_judged(self, split: str, record: Mapping[str, Any]) -> bool:

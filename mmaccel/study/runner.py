@@ -39,6 +39,7 @@ _TRAINING = 'training.json'
 _ELAPSED = 'elapsed.json'
 _LOCK = 'lock'
 _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
+_SPREAD = _TOOLS / 'analysis_tools/measure_spread.py'
 
 #: What a record has from training and judging; a later judging keeps it.
 _MEASURED = (
@@ -50,6 +51,7 @@ _MEASURED = (
     'step_ms',
     'data_ms',
     *SPLITS,
+    'spread',
 )
 _ERROR = re.compile(r'(\[rank \d+\] )?error: |[\w.]+(Error|Exception|Interrupt)(:|$)')
 _FOLDERS = re.compile(r'(?<![\w.>/-])/(?:[^\s/:\'"]+/)*(?=[\w.])')
@@ -63,7 +65,7 @@ class Study:
     """Executes runs, several at once, and records each.
 
     A run is ``tools/train.py``, then ``tools/benchmarks/classification/probe.py`` on
-    the held-out images and, where the run says so, on the test split. One that was
+    the splits that it names and, where it says so, ``measure_spread.py``. One that was
     interrupted goes on from its last checkpoint.
 
     Args:
@@ -196,6 +198,12 @@ class Study:
                 **{name: value['metrics'] for name, value in found.items()},
             }
             shutil.rmtree(folder / split / 'features')
+        if run.spread and 'spread' not in result:
+            measured = folder / 'spread.json'
+            self._call(
+                [_SPREAD, config, checkpoint, '--num', 512, '--json', measured], log
+            )
+            result['spread'] = json.loads(measured.read_text())
         return result
 
     def _train(self, run: Run, jobs: int, folder: Path, log: Path) -> None:

@@ -10,7 +10,7 @@ from mmaccel.errors import ConfigError
 from mmaccel.evaluation.tables import Cell
 
 #: Settings in which runs of one group may differ: none changes the training.
-_FREE = ('seed', 'judge', 'stages')
+_FREE = ('seed', 'judge', 'stages', 'spread')
 
 
 class Measure(NamedTuple):
@@ -42,6 +42,16 @@ def _judged(split: str, metric: str) -> Callable[[dict], float | None]:
     return read
 
 
+def _spread(name: str) -> Callable[[dict], float | None]:
+    """How far the projections after the last stage lie apart."""
+
+    def read(record: dict) -> float | None:
+        stages = record.get('spread') or {}
+        return stages[max(stages, key=int)][name] if stages else None
+
+    return read
+
+
 #: Accuracies in percent.
 ACCURACIES = {
     'knn': Measure('kNN, held-out', _last('knn'), '.1f'),
@@ -59,7 +69,11 @@ TIMES = {
     'step-ms': Measure('step (ms)', lambda r: r.get('step_ms'), '.1f'),
     'data-ms': Measure('wait for data (ms)', lambda r: r.get('data_ms'), '.1f'),
 }
-MEASURES = {**ACCURACIES, **TIMES}
+SPREAD = {
+    'neg-sim': Measure('similarity of images', _spread('neg_sim'), '.2f'),
+    'rank': Measure('effective rank', _spread('effective_rank'), '.1f'),
+}
+MEASURES = {**ACCURACIES, **TIMES, **SPREAD}
 
 
 class Group:

@@ -169,7 +169,7 @@ def test_names_that_begin_with_baseline_are_not_accelerated(tmp_path):
         (
             [entry(epoch=3, seed=1)],
             'mocov2/paper: epoch, seed is not understood; beside its lists a run has '
-            'amp, judge, options, stages, width$',
+            'amp, judge, options, spread, stages, width$',
         ),
         ([entry(group='x')], 'mocov2/paper: group is not understood'),
         (

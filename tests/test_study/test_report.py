@@ -181,6 +181,26 @@ def test_a_figure_of_fewer_runs_says_so():
     ]
 
 
+def test_the_spread_is_that_after_the_last_stage():
+    stages = {'1': dict(neg_sim=0.9, effective_rank=2.0)}
+    last = {'10': dict(neg_sim=0.25, effective_rank=8.0)}
+    groups = Groups(
+        [
+            record('moco/wide', 0, 60, 100, spread={**stages, **last}),
+            record('moco/flat', 0, 60, 100, spread=stages),
+            record('moco/old', 0, 60, 100),
+        ]
+    )
+    table = groups_table(
+        groups, rows(groups, 'moco/wide', 'moco/flat', 'moco/old'), ['neg-sim', 'rank']
+    )
+    assert cells(table) == [
+        ['moco/wide', '0.25', '8.0'],
+        ['moco/flat', '0.90', '2.0'],
+        ['moco/old', '-', '-'],
+    ]
+
+
 def test_seconds_of_resumed_runs_are_missing():
     """The runner writes null, for it knows those of the last life only."""
     groups = Groups(

@@ -121,7 +121,8 @@ class Processes:
         assert env['OMP_NUM_THREADS'] == '1' or torch.cuda.is_available()
         assert all(isinstance(arg, str) for arg in argv)
         self.commands.append((Path(tool).stem, argv))
-        work_dir = Path(argv[argv.index('--work-dir') + 1])
+        if '--work-dir' in argv:
+            work_dir = Path(argv[argv.index('--work-dir') + 1])
         if Path(tool).stem == 'train':
             seed = argv[argv.index('--seed') + 1]
             end = self.last_words.get(seed, f'the end of seed {seed}\n')
@@ -132,6 +133,9 @@ class Processes:
                 return self.broken[seed]
             if seed not in self.silent:
                 self.train(work_dir)
+        elif Path(tool).stem == 'measure_spread':
+            place = Path(argv[argv.index('--json') + 1])
+            place.write_text('{"4": {"neg_sim": 0.5}}')
         else:
             for name in argv[argv.index('--metrics') + 1 : argv.index('--metrics') + 3]:
                 (work_dir / name).mkdir(parents=True, exist_ok=True)
@@ -258,6 +262,13 @@ def test_judging_later_keeps_what_was_measured(place, processes, monkeypatch):
     (after,) = read_records(place.records)
     assert after['held_out'] == judged
     assert after['test'] == dict(judged, stages=dict(top1=5))
+    declare(judge=['held_out', 'test'], spread=True)
+    assert 'trained' in place.run('--list')[1]
+    processes.commands.clear()
+    assert place.run()[0] == 0
+    assert [name for name, _ in processes.commands] == ['measure_spread']
+    (after,) = read_records(place.records)
+    assert after['spread'] == {'4': dict(neg_sim=0.5)} and after['held_out'] == judged
     declare(judge=['held_out', 'test'])  # all stages include the last
     assert place.run('--list')[1].startswith('ok')
 
@@ -586,6 +597,7 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
             width=8,
             judge=['held_out', 'test'],
             stages=True,
+            spread=True,
             options={
                 'model.queue_len': 32,
                 'train_dataloader.batch_size': 4,
@@ -612,7 +624,7 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
     assert (failed['status'], failed['error']) == ('failed', 'the disk was full')
     assert place.run('--retry')[0] == 0
     # what was trained is judged without training it again
-    assert calls == ['train.py', 'probe.py', 'probe.py', 'probe.py']
+    assert calls == ['train.py', *3 * ['probe.py'], 'measure_spread.py']
 
     (record,) = read_records(place.records)
     (run,) = grid.read_grid(str(place.grid))
@@ -647,6 +659,8 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
         stages = ['Feat1', 'Feat2', 'Feat3', 'Feat4', 'Final']
         assert sorted(record[split]['stages']) == stages
         assert record[split]['stages']['Feat1'] == 100  # bright and dark are easy
+    assert record['spread'] == json.loads((folder / 'spread.json').read_text())
+    assert list(record['spread']) == ['1', '2', '3', '4']
     weights = torch.load(folder / 'epoch_1.pth', weights_only=True)
     assert weights['meta']['seed'] == 5
     assert weights['state_dict']['backbone.conv1.weight'].shape == (8, 3, 3, 3)

@@ -108,7 +108,9 @@ def test_a_collapse_is_seen():
 
 def test_the_command_prints_and_writes_every_stage(tool, run, capsys):
     assert tool.main(command(run, '--num', 8, '--json', run / 'spread.json')) == 0
-    lines = capsys.readouterr().out.strip().splitlines()[-4:]
+    *_, title, _, first, second, third, last = capsys.readouterr().out.splitlines()
+    lines = [first, second, third, last]
+    assert title.startswith('8 images')
     written = json.loads((run / 'spread.json').read_text())
     assert [line.split()[0] for line in lines] == list(written) == list('1234')
     for line, spread in zip(lines, written.values()):
@@ -117,13 +119,14 @@ def test_the_command_prints_and_writes_every_stage(tool, run, capsys):
         assert all(math.isfinite(value) for value in spread.values())
     assert tool.main(command(run, '--num', 8, '--json', run / 'again.json')) == 0
     assert json.loads((run / 'again.json').read_text()) == written  # one seed
+    assert tool.main(command(run)) == 0
+    assert '12 images' in capsys.readouterr().out  # no more are there
 
 
 @pytest.mark.parametrize(
     ('more', 'reason'),
     [
         (['--num', 1], '--num 1 of 12 images'),
-        (['--num', 13], '--num 13 of 12 images'),
         (['--cfg-options', 'model.neck.out_channels=7'], 'of another shape'),
     ],
 )

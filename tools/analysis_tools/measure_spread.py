@@ -60,7 +60,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--num',
         type=int,
         default=256,
-        help='images of the batch, drawn from the training set (default: 256)',
+        help='images of the batch, drawn from the training set, or all of a smaller '
+        'one; compare ranks of equal numbers only (default: 256)',
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='of images and views (default: 0)'
@@ -96,10 +97,9 @@ def load_batch(cfg: Config, number: int) -> dict:
     """Views of images drawn from the training set."""
     check_data(cfg, 'train_dataloader')
     dataset = DATASETS.build(ConfigDict(cfg.train_dataloader.dataset))
-    if not 2 <= number <= len(dataset):
+    if min(number, len(dataset)) < 2:
         raise ConfigError(
-            f'--num {number} of {len(dataset)} images is not possible; give 2 to '
-            f'{len(dataset)}'
+            f'--num {number} of {len(dataset)} images leaves no two to compare'
         )
     chosen = torch.randperm(len(dataset))[:number].tolist()
     return default_collate([dataset[i] for i in chosen])
@@ -116,6 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         model = load_model(cfg, args.checkpoint)
         inputs, _ = model.data_preprocessor(load_batch(cfg, args.num), True)
         found = spread_of(model, inputs)
+        print(f'{len(inputs[0])} images; mean cosine of views of the same, of others')
         print(f'{"stage":>5} {"same":>7} {"other":>7} {"std":>6} {"rank":>7}')
         for stage, spread in found.items():
             pos, neg, std, rank = spread

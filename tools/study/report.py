@@ -62,6 +62,8 @@ blocks:
               ratio             of these to the reference's
               end-to-end        seconds of tools/train.py
               step-ms, data-ms  a step, and its wait for data
+              neg-sim, rank     projections after the last stage: mean cosine of
+                                different images, effective rank
             reference: a group; */baseline-200e is the baseline of each row's method
             heading: of the first column (default: run)
   stages    linear accuracy of the features of every stage

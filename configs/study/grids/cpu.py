@@ -123,15 +123,18 @@ runs = [
         methods=['mocov2'],
         variants=['baseline-queue-512', 'exits-first-queue-512', 'paper-queue-512'],
         epochs=[16],
+        spread=True,
         **_judged,
     ),
     # the other methods, in a long schedule and in a short one
     dict(
-        methods=['mocov2', 'mocov1', 'swav'],
+        methods=['mocov2'],
         variants=['baseline', 'paper', 'exits-first'],
         epochs=[16],
+        spread=True,
         **_judged,
     ),
+    dict(methods=['swav'], variants=['baseline', 'paper'], epochs=[16], **_judged),
     dict(methods=['mocov2'], variants=['baseline'], epochs=[11], **_judged),
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
