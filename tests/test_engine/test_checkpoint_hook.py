@@ -25,6 +25,7 @@ class Runner(SimpleNamespace):
             message_hub=MessageHub.get_instance(name),
             logger=SimpleNamespace(info=print, warning=print),
             optim_wrapper=None,
+            train_loop=SimpleNamespace(moved=False),
             epoch=0,
             iter=0,
             during=[],
@@ -69,6 +70,21 @@ def test_old_checkpoints_go_after_the_new_one_stands(runner):
     hook.before_train(runner)
     save(hook, runner, 4)
     assert checkpoints(runner) == ['epoch_3.pth', 'epoch_4.pth']
+
+
+@pytest.mark.parametrize('moved', [False, True])
+def test_gradients_of_an_update_that_is_not_continued_are_dropped(runner, moved):
+    """Resumed with another batch, the run goes on with an update of its own."""
+    gradients = {
+        name: torch.ones_like(p) for name, p in runner.model.named_parameters()
+    }
+    hook = SafeCheckpointHook(interval=1)
+    hook._gradients = gradients
+    runner.train_loop.moved = moved
+    hook.before_train(runner)
+    for name, parameter in runner.model.named_parameters():
+        assert (parameter.grad is None) == moved
+        assert moved or torch.equal(parameter.grad, gradients[name])
 
 
 def test_all_are_kept_by_default(runner):
