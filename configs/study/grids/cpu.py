@@ -134,7 +134,13 @@ runs = [
         spread=True,
         **_judged,
     ),
-    dict(methods=['swav'], variants=['baseline', 'paper'], epochs=[16], **_judged),
+    dict(
+        methods=['swav'],
+        variants=['baseline', 'paper', 'exits-first'],
+        epochs=[16],
+        **_judged,
+    ),
+    dict(methods=['mocov1'], variants=['baseline', 'paper'], epochs=[16], **_judged),
     dict(methods=['mocov2'], variants=['baseline'], epochs=[11], **_judged),
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
