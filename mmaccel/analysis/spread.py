@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from mmaccel.evaluation.representation import effective_rank, feature_std
 from mmaccel.models.algorithms.accel_base import AccelMixin
-from mmaccel.models.utils.stages import split_stages
+from mmaccel.models.utils.stages import split_stages, stage_names
 
 
 class Spread(NamedTuple):
@@ -61,7 +61,7 @@ def _projected(model: nn.Module, images: Tensor) -> dict[int, Tensor]:
     maps = tuple(model.backbone(images))
     swav = type(model).__name__ == 'SwAV'  # its neck takes a list of crops' maps
     z = model.neck([maps] if swav else maps)[0]
-    return {4: normalize(z, dim=1)}
+    return {len(stage_names(model.backbone)): normalize(z, dim=1)}
 
 
 def _spread(first: Tensor, second: Tensor) -> Spread:

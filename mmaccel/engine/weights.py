@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import zipfile
-from typing import Iterable, Mapping
+from typing import Collection, Iterable, Mapping
 
 import torch
 from mmengine.config import Config
@@ -235,15 +235,47 @@ class CheckedPretrained(PretrainedInit):
             update_init_info(module, init_info=self._get_init_info())
 
 
-def check_whole(model: nn.Module, path: str) -> None:
+def check_whole(model: nn.Module, path: str | os.PathLike) -> None:
     """Refuse to evaluate a checkpoint that leaves any of a model's weights random.
+
+    Args:
+        model (nn.Module): The model, wrapped or not.
+        path (str or PathLike): As :func:`read_weights`.
 
     Raises:
         ConfigError: If a name is missing or a shape differs; or as
             :func:`read_weights`.
     """
-    found = mismatch(model.state_dict(), read_weights(path))
-    if found['missing'] or found['shape']:
+    _refuse_another(model, read_weights(path), path, ('missing', 'shape'))
+
+
+def load_whole(model: nn.Module, path: str | os.PathLike) -> None:
+    """Load the checkpoint of a model's own training, all of it.
+
+    Args:
+        model (nn.Module): The model, not wrapped.
+        path (str or PathLike): As :func:`read_weights`.
+
+    Raises:
+        ConfigError: If a name is missing or left over or a shape differs; or as
+            :func:`read_weights`.
+
+    Note:
+        Replaces the weights.
+    """
+    weights = read_weights(path)
+    _refuse_another(model, weights, path, ('missing', 'unexpected', 'shape'))
+    model.load_state_dict(_unwrapped(weights), strict=False)
+
+
+def _refuse_another(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    path: str | os.PathLike,
+    kinds: Collection[str],
+) -> None:
+    found = mismatch(model.state_dict(), weights)
+    if any(found[kind] for kind in kinds):
         raise ConfigError(
             f"the checkpoint {path} is not one of this config's model "
             f'({summary(found)}); give the one that training it saved'

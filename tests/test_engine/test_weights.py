@@ -1,5 +1,6 @@
 """Backbone weights load whole or are refused, by name and with the remedy."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from mmaccel.engine.weights import (
     check_whole,
     drop_pretrained,
     load_backbone,
+    load_whole,
     mismatch,
     read_weights,
     set_pretrained,
@@ -218,6 +220,22 @@ def test_evaluation_needs_every_weight(checkpoint, tmp_path):
     model['head'] = nn.Linear(2, 2)
     with pytest.raises(ConfigError, match=r'missing in it: head.weight, head.bias'):
         check_whole(model, path)
+
+
+def test_own_checkpoint_is_loaded_whole_or_refused(checkpoint, tmp_path):
+    backbone, path = checkpoint
+    model = nn.ModuleDict(dict(backbone=copy.deepcopy(backbone)))
+    model.register_buffer('queue', torch.ones(3))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    load_whole(model, path)
+    assert not model.queue.any()
+    for name, weight in backbone.state_dict().items():
+        assert torch.equal(model['backbone'].state_dict()[name], weight)
+    del model['backbone'].layer4
+    with pytest.raises(ConfigError, match='not in the model: backbone.layer4'):
+        load_whole(model, path)
+    check_whole(model, path)  # an evaluation leaves weights out
 
 
 def test_prefix_without_a_backbone_is_refused(checkpoint, tmp_path):

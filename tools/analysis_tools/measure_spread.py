@@ -33,7 +33,7 @@ from mmaccel.analysis.spread import spread_of
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.engine.preflight import check_data
-from mmaccel.engine.weights import check_whole, read_weights
+from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
 
 EXAMPLES = """
@@ -88,8 +88,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
             f'{cfg.filename} has no model with backbone and neck; give the config of a '
             'contrastive pretraining'
         )
-    check_whole(model, checkpoint)
-    model.load_state_dict(read_weights(checkpoint), strict=False)
+    load_whole(model, checkpoint)
     return revert_sync_batchnorm(model).to(get_device())
 
 

@@ -30,7 +30,7 @@ from mmaccel.analysis.windows_plot import describe, draw_sheet, draw_windows
 from mmaccel.datasets import UnlabelledFolder
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
-from mmaccel.engine.weights import mismatch, read_weights, summary
+from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.record import load_checkpoint
 from mmaccel.models.layers import HardPairCropLayer
@@ -102,14 +102,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
             f'the model of {cfg.filename} cuts no windows; give a config whose '
             "model.crop_layer.type is 'HardPairCropLayer'"
         )
-    weights = read_weights(checkpoint)
-    found = mismatch(model.state_dict(), weights)
-    if any(found.values()):
-        raise ConfigError(
-            f"the checkpoint {checkpoint} is not one of this config's model "
-            f'({summary(found)}); give the one that training it saved'
-        )
-    model.load_state_dict(weights)
+    load_whole(model, checkpoint)
     _restore_queue(model, load_checkpoint(checkpoint).get('swav_queue'))
     return revert_sync_batchnorm(model).to(get_device())
 
