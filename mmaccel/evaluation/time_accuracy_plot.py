@@ -10,6 +10,7 @@ from .curves import Curve
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -65,7 +66,7 @@ def plot_time_accuracy(
         axes.set_xlabel(f'training time ({name})')
         axes.set_ylabel(_NAMES.get(metric, metric))
         axes.set_xlim(left=0)
-        axes.legend(loc='best', handlelength=2.8, fontsize=8)
+        add_legend(figure, axes)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=200, metadata=metadata)
         plt.close(figure)
@@ -104,6 +105,22 @@ def draw_curves(
             clip_on=False,
             zorder=3,
         )
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Name the curves: within the axes, or above them where there are many.
+
+    Args:
+        figure (Figure): matplotlib's; it grows by a legend that is above its axes.
+        axes (Axes): Its axes, with all curves drawn.
+    """
+    style = dict(handlelength=2.8, fontsize=8)
+    count = len(axes.get_legend_handles_labels()[0])
+    if count <= 4:
+        axes.legend(loc='best', **style)
+        return
+    figure.set_figheight(figure.get_figheight() + 0.2 * ((count + 1) // 2))
+    axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncol=2, **style)
 
 
 def family_of(label: str) -> tuple[str, bool]:

@@ -18,6 +18,7 @@ from mmaccel.evaluation.curves import Curve, average
 from mmaccel.evaluation.time_accuracy_plot import (
     COLOURS,
     STYLE,
+    add_legend,
     draw_curves,
     family_of,
     plot_time_accuracy,
@@ -170,7 +171,7 @@ def _draw_epochs(
         axes.set_xlim(left=0)
         axes.set_xlabel('epoch')
         axes.set_ylabel('kNN top-1 accuracy (%)')
-        axes.legend(loc='best', handlelength=2.8, fontsize=8)
+        add_legend(figure, axes)
         figure.savefig(path, dpi=200, metadata=metadata)
         plt.close(figure)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from mmaccel.evaluation.time_accuracy_plot import add_legend
 from tests.test_evaluation.test_curves import point, write
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_time_accuracy.py'
@@ -70,6 +72,17 @@ def test_a_method_and_its_accelerated_form_share_a_colour(tool, runs, tmp_path):
     assert strong['Accel-X'][1] == 0 and strong['Y'][1] > 200
     # one solid and one dashed line, against one solid line
     assert 1.3 < strong['Accel-X'][0] / strong['Y'][0] < 1.9
+
+
+def test_a_long_legend_hides_no_curve():
+    figure = Figure()
+    axes = figure.subplots()
+    for number in range(6):  # all over the axes, so that no place is free
+        axes.plot(range(9), [(number + x) % 6 for x in range(9)], label=str(number))
+    add_legend(figure, axes)
+    figure.draw_without_rendering()
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y0 >= axes.get_window_extent().y1 and legend.width > 50
 
 
 @pytest.mark.parametrize(
