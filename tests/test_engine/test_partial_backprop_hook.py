@@ -331,7 +331,10 @@ LAST = dict(exit_probs=(0, 0, 0, 1))
         ({}, {}, None),
         (dict(supervision='cumulative'), LAST, None),
         ({}, dict(LAST, layer=dict(select='random')), None),
+        ({}, dict(LAST, layer=dict(num_candidates=1)), None),
         ({}, dict(LAST, phases=[dict(begin=0, windows=False)]), None),
+        ({}, dict(LAST, phases=[dict(begin=0.5, windows=False)]), '1, 2'),
+        (dict(supervision='cumulative'), dict(LAST, entry_probs=(0, 1)), '1'),
         ({}, dict(phases=[dict(begin=0.5, **LAST)]), None),  # trained in the beginning
     ],
 )
@@ -349,6 +352,7 @@ def test_windows_are_not_scored_against_a_queue_that_is_not_filled():
     with pytest.raises(ValueError, match="windows after stage 1.*key_forward='full'"):
         runs_with_windows(truncated, **late)
     assert not runs_with_windows(truncated)
+    assert not runs_with_windows(truncated, layer=dict(num_candidates=1), **late)
     assert not runs_with_windows(dict(truncated, supervision='cumulative'), **late)
 
 

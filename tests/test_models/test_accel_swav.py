@@ -163,12 +163,14 @@ def test_assigned_views_that_come_late_are_refused_with_windows():
     build(config)
 
 
+@pytest.mark.parametrize('amp', [False, True])
 @pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
 @pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
-def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision):
+def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision, amp):
     model = build(swav_config([2, 4], crop_layer=CROP, supervision=supervision))
     model.plan = StepPlan(exit_stage=exit_stage, measure=True)
-    losses = model.loss(multi_views([2, 4]), [])
+    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=amp):
+        losses = model.loss(multi_views([2, 4]), [])
     model.parse_losses(losses)[0].backward()
     first = 1 if supervision == 'cumulative' else exit_stage
     for name, p in model.named_parameters():
@@ -178,6 +180,23 @@ def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision):
             reached = first <= int(name.split('.')[2]) + 1 <= exit_stage
         assert (p.grad is not None) == reached, name
     assert float(losses['chance']) == pytest.approx(math.log(20))
+
+
+def test_codes_use_the_queue_once_it_is_full_as_the_loss_does():
+    model = build(swav_config([2], crop_layer=CROP))
+    loss = model.head.losses[0]
+    z = nn.functional.normalize(torch.randn(8, 16), dim=1)
+    without = loss.codes(z, 4)
+    loss.queue, loss.use_queue = torch.zeros(2, 8, 16), False
+    loss.queue[:, :4] = torch.randn(2, 4, 16)
+    torch.testing.assert_close(loss.codes(z, 4), without)  # half full
+    loss.queue[:, 4:] = torch.randn(2, 4, 16)
+    found = loss.codes(z, 4)  # as after upstream's hook, at an epoch's start
+    weight = nn.functional.normalize(loss.prototypes.weight.detach(), dim=1)
+    for i, code in enumerate(found):
+        scores = torch.cat((loss.queue[i], z[4 * i : 4 * i + 4])) @ weight.t()
+        expected = swav_loss.distributed_sinkhorn(scores, 3, 1, 0.05)[-4:]
+        torch.testing.assert_close(code, expected)
 
 
 def test_scoring_changes_no_buffer_and_no_parameter():

@@ -104,7 +104,8 @@ class PartialBackpropHook(Hook):
         """Refuse what cannot work, naming the remedy, and agree on the seed."""
         model = get_model(runner.model)
         self.check_model(model)
-        never = set.intersection(*(self._untrained(model, p) for p in self.phases))
+        never = set.intersection(*(self._without_loss(model, p) for p in self.phases))
+        never &= set().union(*(self._scored(model, p) for p in self.phases))
         if never:
             runner.logger.warning(
                 f'Windows after stage(s) {", ".join(map(str, sorted(never)))} are '
@@ -150,10 +151,15 @@ class PartialBackpropHook(Hook):
                     f'has {num_exits} stages; give at most one a stage'
                 )
             self._check_windows(model, phase)
-        untrained = [self._untrained(model, phase) for phase in self.phases]
-        if any(untrained) and getattr(model, 'key_forward', 'full') == 'truncated':
+        unfilled = set().union(
+            *(
+                self._without_loss(model, p) & self._scored(model, p)
+                for p in self.phases
+            )
+        )
+        if unfilled and getattr(model, 'key_forward', 'full') == 'truncated':
             raise ValueError(
-                f'windows after stage {min(set().union(*untrained))} are scored '
+                f'windows after stage {min(unfilled)} are scored '
                 "against a queue that key_forward='truncated' does not fill while the "
                 "stage has no loss; set model.key_forward='full', or "
                 "model.supervision='cumulative'"
@@ -165,18 +171,28 @@ class PartialBackpropHook(Hook):
                 f'cannot be chosen from {model.num_blocks}; use 1 to {most}'
             )
 
-    def _untrained(self, model: torch.nn.Module, phase: Phase) -> set[int]:
-        """Stages whose windows a phase chooses by projectors that it leaves alone."""
-        random = (phase.select or getattr(model.crop_layer, 'select', '')) == 'random'
-        cumulative = (phase.supervision or model.supervision) == 'cumulative'
-        if not phase.windows or random or cumulative:
-            return set()
-        last_alone = self.update_scheme == 'skipping'
+    def _without_loss(self, model: torch.nn.Module, phase: Phase) -> set[int]:
+        """Stages whose projector no loss of a phase trains."""
+        stages = range(1, model.num_exits + 1)
+        exits = phase.exit_probs
+        if self.update_scheme == 'skipping':
+            exits = (0,) * (model.num_exits - 1) + (1,)
+        if (phase.supervision or model.supervision) != 'cumulative':
+            return {stage for stage in stages if exits[stage - 1] == 0}
         return {
             stage
-            for stage in model.crop_after
-            if last_alone or phase.exit_probs[stage - 1] == 0
+            for stage in stages
+            if not any(phase.entry_probs[:stage]) or not any(exits[stage - 1 :])
         }
+
+    @staticmethod
+    def _scored(model: torch.nn.Module, phase: Phase) -> set[int]:
+        """Stages after which a phase chooses windows by their losses."""
+        layer = model.crop_layer
+        random = (phase.select or getattr(layer, 'select', '')) == 'random'
+        if random or not phase.windows or getattr(layer, 'num_candidates', 0) == 1:
+            return set()
+        return set(model.crop_after)
 
     @staticmethod
     def _check_windows(model: torch.nn.Module, phase: Phase) -> None:

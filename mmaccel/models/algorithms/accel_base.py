@@ -219,6 +219,9 @@ class AccelMixin:
         cells = pooled.flatten(0, 1)[..., None, None]  # (N * M, C, 1, 1)
         with running_statistics(neck):
             vectors = self.project(neck, cells, stage)
+        # older torch, 2.0 for one, hands these casts of the weights, made without a
+        # gradient, to the loss as well, and would leave the projector untrained
+        torch.clear_autocast_cache()
         return vectors.unflatten(0, pooled.shape[:2])
 
     @staticmethod

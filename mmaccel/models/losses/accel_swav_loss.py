@@ -21,6 +21,8 @@ class AccelSwAVLoss(SwAVLoss):
         **kwargs: As upstream.
     """
 
+    use_queue: bool
+
     @torch.no_grad()
     def codes(self, z: Tensor, count: int) -> list[Tensor]:
         """Assign the views that are assigned (``crops_for_assign``) to prototypes.
@@ -33,14 +35,14 @@ class AccelSwAVLoss(SwAVLoss):
             list[Tensor]: (N, K) codes of each assigned view.
 
         Note:
-            The queue takes part as in :meth:`forward` but does not change. Sinkhorn
-            sums over ranks.
+            The queue takes part as in :meth:`forward`, once it is full, but does not
+            change. Sinkhorn sums over ranks.
         """
         weight = nn.functional.normalize(self.prototypes.weight, dim=1)
         codes = []
         for i, view in enumerate(self.crops_for_assign):
             scores = z[view * count : (view + 1) * count] @ weight.t()
-            if self.queue is not None and self.use_queue:
+            if self._queue_is_full(i):
                 scores = torch.cat((self.queue[i] @ weight.t(), scores))
             codes.append(
                 distributed_sinkhorn(
@@ -48,6 +50,12 @@ class AccelSwAVLoss(SwAVLoss):
                 )[-count:]
             )
         return codes
+
+    def _queue_is_full(self, i: int) -> bool:
+        """Upstream's condition; its hook unsets ``use_queue`` in every epoch."""
+        if self.queue is not None and not self.use_queue:
+            self.use_queue = bool((self.queue[i, -1] != 0).any())
+        return self.queue is not None and self.use_queue
 
     @torch.no_grad()
     def score(self, z: Tensor, view: int, codes: list[Tensor]) -> Tensor:
