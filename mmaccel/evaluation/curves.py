@@ -58,8 +58,9 @@ def read_curve(
 ) -> Curve:
     """A metric of one run against its training time.
 
-    Where a run was resumed from an earlier step, the later life's records replace the
-    earlier's from there on.
+    Where a run was resumed from an earlier position, the later life's records replace
+    the earlier's from there on. The epoch goes before the step, which counts anew where
+    an epoch has another number of iterations now.
 
     Args:
         work_dir (str or Path): The run's work directory.
@@ -73,12 +74,15 @@ def read_curve(
     """
     records = read_scalars(work_dir)
     points: list[tuple[int, float, float]] = []
+    positions: list[tuple[int, int]] = []
     for record in records:
         if metric in record and 'train_seconds' in record:
-            step = record['step']
-            while points and points[-1][0] >= step:
+            position = (record.get('epoch', 0), record['step'])
+            while positions and positions[-1] >= position:
+                positions.pop()
                 points.pop()
-            points.append((step, record['train_seconds'], record[metric]))
+            positions.append(position)
+            points.append((record['step'], record['train_seconds'], record[metric]))
     if not points:
         _explain(work_dir, metric, records)
     step, seconds, value = (np.array(column) for column in zip(*points))

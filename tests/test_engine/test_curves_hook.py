@@ -1,7 +1,18 @@
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from mmaccel.engine import CurvesHook
+
+
+def runner(folder, iteration, rank=0, **info):
+    return SimpleNamespace(
+        work_dir=str(folder),
+        rank=rank,
+        iter=iteration,
+        message_hub=SimpleNamespace(get_info=info.get),
+    )
 
 
 def test_cuts_what_the_killed_run_wrote_behind_its_checkpoint(tmp_path):
@@ -9,10 +20,23 @@ def test_cuts_what_the_killed_run_wrote_behind_its_checkpoint(tmp_path):
     path.parent.mkdir()
     lines = [json.dumps(dict(loss=1.0, step=step)) for step in (2, 4, 6, 8)]
     path.write_text('\n'.join(lines) + '\n{"loss": 0.')
-    run = SimpleNamespace(work_dir=str(tmp_path), rank=0, iter=6)
+    run = runner(tmp_path, iteration=6)
     CurvesHook().before_train(run)
     assert path.read_text() == '\n'.join(lines[:3]) + '\n'
     CurvesHook().before_train(run)
+    assert path.read_text() == '\n'.join(lines[:3]) + '\n'
+
+
+@pytest.mark.parametrize('iteration', [3, 6, 12])
+def test_history_is_kept_where_an_epoch_has_another_length_now(tmp_path, iteration):
+    path = tmp_path / 'vis_data' / 'scalars.json'
+    path.parent.mkdir()
+    lines = [
+        json.dumps(dict(loss=1.0, train_seconds=step / 4, step=step))
+        for step in (2, 4, 6, 8)
+    ]
+    path.write_text('\n'.join(lines) + '\n')
+    CurvesHook().before_train(runner(tmp_path, iteration, train_seconds=1.5))
     assert path.read_text() == '\n'.join(lines[:3]) + '\n'
 
 
@@ -21,6 +45,5 @@ def test_leaves_new_runs_and_other_ranks_alone(tmp_path):
     path.parent.mkdir()
     path.write_text('{"step": 9}\n')
     for rank, iteration in ((0, 0), (1, 6)):
-        run = SimpleNamespace(work_dir=str(tmp_path), rank=rank, iter=iteration)
-        CurvesHook().before_train(run)
+        CurvesHook().before_train(runner(tmp_path, iteration, rank))
     assert path.read_text() == '{"step": 9}\n'

@@ -50,6 +50,15 @@ def test_resumed_in_folders_named_by_time(tmp_path):
     assert curve.mean.tolist() == [1, 2, 5, 6]
 
 
+def test_resumed_with_epochs_of_half_the_iterations(tmp_path):
+    earlier = [point(10 * e, e, e, epoch=e) for e in (1, 2, 3)]
+    later = [point(5 * e, e + 0.5, -e, epoch=e) for e in (3, 4)]
+    write(tmp_path / 'vis_data', earlier + later)
+    curve = read_curve(tmp_path)
+    assert curve.mean.tolist() == [1, 2, -3, -4]
+    assert curve.step.tolist() == [10, 20, 15, 20]
+
+
 def test_half_a_line_is_passed_over(tmp_path):
     write(tmp_path / 'vis_data', [point(0, 0, 1)], tail='{"step": 10, "knn_t\n')
     write(tmp_path / 'vis_data', [point(10, 1, 2)], tail='{"ste')
