@@ -9,7 +9,7 @@ from typing import Iterable, NamedTuple
 from mmaccel.engine.checkpoints import find_newest
 
 from .curves import read_scalars
-from .recipe import SUPERVISED, Recipe, parse_config, read_recipe
+from .recipe import SUPERVISED, Recipe, parse_config, read_recipe, settings_digest
 from .record import checkpoint_meta, load_checkpoint
 
 
@@ -17,7 +17,8 @@ class Pretraining(NamedTuple):
     """A pretraining run.
 
     ``epochs``: finished; ``seconds``: of training, evaluation excluded; ``devices``:
-    number of processes, one a device; ``device``: what they ran on.
+    number of processes, one a device; ``device``: what they ran on; ``settings``:
+    digest of its hyper-parameters.
     """
 
     work_dir: str
@@ -26,6 +27,7 @@ class Pretraining(NamedTuple):
     seconds: float
     devices: int
     device: str
+    settings: str | None = None
 
     @property
     def days(self) -> float:
@@ -71,6 +73,7 @@ def read_pretraining(work_dir: str | Path) -> Pretraining | None:
         recipe=recipe,
         epochs=_epochs(newest, last, cfg),
         seconds=last['train_seconds'],
+        settings=settings_digest(cfg),
         **_machine(work_dir),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Any, Iterator, NamedTuple, Sequence
 
+from .cached_features import hash_text
+
 #: Method of a backbone that was trained with labels.
 SUPERVISED = 'Supervised'
 
@@ -13,6 +15,14 @@ _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
 _WINDOWS = dict(num_candidates=2, crop_ratio=0.75, after_stages=(1, 2))
 _SELECT = dict(hard='HP', easy='Easy Pair', random='Random Pair')
+_DECISIVE = (
+    'model',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'custom_hooks',
+    'fast_views',
+)
 _DATASETS = dict(CIFAR10='CIFAR-10', FashionMNIST='Fashion-MNIST', IMAGENET='ImageNet')
 
 
@@ -64,6 +74,22 @@ def read_recipe(cfg: dict) -> Recipe | None:
         arch=_arch(model.get('backbone') or {}),
         dataset=_dataset((cfg.get('train_dataloader') or {}).get('dataset')),
     )
+
+
+def settings_digest(cfg: dict) -> str:
+    """Tell pretrainings apart that are one recipe with other hyper-parameters.
+
+    Args:
+        cfg (dict): As :func:`read_recipe`.
+
+    Returns:
+        str: Eight digits that depend on model, views, batch, optimizer, schedules and
+        hooks, and neither on the seed nor on where the data are.
+    """
+    settings = {name: cfg[name] for name in _DECISIVE if name in cfg}
+    loader = cfg.get('train_dataloader') or {}
+    pipelines = [d['pipeline'] for d in _dicts(loader) if 'pipeline' in d]
+    return hash_text([settings, loader.get('batch_size'), pipelines])[:8]
 
 
 def recognise_classifier(state_dict: dict) -> Recipe | None:
@@ -229,7 +255,7 @@ def _dataset(dataset: dict | None) -> str:
     while isinstance((dataset or {}).get('dataset'), dict):
         dataset = dataset['dataset']  # type: ignore[index]
     kind = _name(dataset)
-    if kind not in ('UnlabelledFolder', 'CustomDataset'):
+    if kind not in ('UnlabelledFolder', 'FolderInMemory', 'CustomDataset'):
         return _DATASETS.get(kind, kind)
     paths = [dataset.get('data_root'), dataset.get('data_prefix')]  # type: ignore[union-attr]
     parts = [p for path in paths if isinstance(path, str) for p in path.split('/')]

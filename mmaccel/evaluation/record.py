@@ -15,7 +15,13 @@ from mmaccel.engine.checkpoints import find_newest, write_atomically
 from mmaccel.errors import ConfigError
 from mmaccel.hardware import processor_name
 
-from .recipe import SUPERVISED, parse_config, read_recipe, recognise_classifier
+from .recipe import (
+    SUPERVISED,
+    parse_config,
+    read_recipe,
+    recognise_classifier,
+    settings_digest,
+)
 
 #: Evaluations that leave a record.
 TASKS = ('linear', 'knn', 'stages', 'detection', 'segmentation')
@@ -148,6 +154,7 @@ def _origin(pretrained: str | Path | None) -> dict:
             pretrain_epochs=None,
             pretrain_seed=None,
             recipe=None,
+            settings=None,
         )
     path = Path(pretrained)
     if path.is_dir():
@@ -155,7 +162,9 @@ def _origin(pretrained: str | Path | None) -> dict:
         path = Path(newest or path)
     checkpoint = load_checkpoint(path)
     meta = checkpoint_meta(checkpoint)
-    recipe = read_recipe(parse_config(str(meta.get('cfg', ''))))
+    cfg = parse_config(str(meta.get('cfg', '')))
+    recipe = read_recipe(cfg)
+    settings = settings_digest(cfg) if recipe else None
     recipe = recipe or recognise_classifier(checkpoint)
     named = recipe is not None and recipe.method != SUPERVISED
     return dict(
@@ -164,6 +173,7 @@ def _origin(pretrained: str | Path | None) -> dict:
         pretrain_epochs=meta.get('epoch'),
         pretrain_seed=meta.get('seed'),
         recipe=recipe._asdict() if recipe else None,
+        settings=settings,
     )
 
 

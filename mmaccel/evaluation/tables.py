@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 from pathlib import Path
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from mmengine.logging import print_log
 
@@ -111,8 +111,8 @@ def make_tables(
         pretrainings (Iterable[Pretraining]): Runs whose training time is to be shown.
 
     Note:
-        Figures of different protocols, numbers of images or devices are never
-        averaged: they take a row each.
+        Figures of different hyper-parameters, protocols, numbers of images or devices
+        are never averaged: they take a row each.
     """
     filler = _Filler(_without_repeats(records), list(pretrainings))
     tables = [filler.paper_table(layout) for layout in PAPER_TABLES]
@@ -251,9 +251,10 @@ class _Filler:
     def pretraining_table(self) -> list[Table]:
         """Training time of every pretraining found."""
         rows = [
-            Row(_labels(key), _days(runs), device, '', {})
+            Row(_labels(key), _days(runs), device, note, {})
             for key in sorted(self.runs, key=str)
-            for device, runs in sorted(self.runs[key].items())
+            for note, _, timed in _by_settings([], self.runs[key])
+            for device, runs in sorted(timed.items())
         ]
         if not rows:
             return []
@@ -267,12 +268,30 @@ class _Filler:
         dataset: str,
         measures: Sequence[Measure],
     ) -> list[Row]:
-        """Rows of one pretraining: one, or more where protocols or devices differ."""
+        """Rows of one pretraining, at least one.
+
+        There are more where its hyper-parameters, the protocols or devices differ.
+        """
+        own = [r for r in self.records if _place(r) == (task, dataset, key)]
+        timed = self.runs.get(key, {}) if DAYS in measures else {}
+        return [
+            row
+            for note, records, runs in _by_settings(own, timed)
+            for row in self._rows(labels, note, records, runs, measures)
+        ]
+
+    @staticmethod
+    def _rows(
+        labels: tuple[str, ...],
+        note: str,
+        records: Sequence[dict],
+        timed: Mapping[str, list[Pretraining]],
+        measures: Sequence[Measure],
+    ) -> list[Row]:
         found: dict[str, list[dict]] = {}
-        for record in self.records:
-            if _place(record) == (task, dataset, key):
-                protocol = f'{record["protocol"]} ({record["n"]} images)'
-                found.setdefault(protocol, []).append(record)
+        for record in records:
+            protocol = f'{record["protocol"]} ({record["n"]} images)'
+            found.setdefault(protocol, []).append(record)
         # frozen and not frozen may word their protocols differently
         if all(
             len({p for p, rs in found.items() if any(r['frozen'] is f for r in rs)}) < 2
@@ -280,7 +299,6 @@ class _Filler:
         ):
             merged = [record for group in found.values() for record in group]
             found = {'; '.join(found): merged} if found else {}
-        timed = self.runs.get(key, {}) if DAYS in measures else {}
         rows = []
         # which accuracy belongs to which device cannot be told, once there are several
         devices = sorted(timed) if len(timed) < 2 else ['']
@@ -300,8 +318,39 @@ class _Filler:
                     cells[measure.heading] = Cell(values)
             if device:
                 cells.update(_days(timed[device]))
-            rows.append(Row(labels, cells, device, protocol, {}))
+            about = '; '.join(filter(None, (protocol, note)))
+            rows.append(Row(labels, cells, device, about, {}))
         return rows or [Row(labels, {}, '', '', {})]
+
+
+def _by_settings(
+    records: Sequence[dict], timed: Mapping[str, list[Pretraining]]
+) -> Iterator[tuple[str, list[dict], dict[str, list[Pretraining]]]]:
+    """Results and runs of one recipe, apart where other hyper-parameters differ.
+
+    With a note that says which pretraining it is, where there are several. Those that
+    do not know their hyper-parameters are taken as of the first.
+    """
+    places: dict[str, str] = {}
+    for record in records:
+        if record.get('settings'):
+            places.setdefault(record['settings'], str(Path(record['pretrain']).parent))
+    for runs in timed.values():
+        for run in runs:
+            if run.settings:
+                places.setdefault(run.settings, run.work_dir)
+    known = sorted(places, key=lambda settings: places[settings]) or ['']
+    for settings in known:
+
+        def belongs(given: str | None, settings: str = settings) -> bool:
+            return (given or known[0]) == settings
+
+        own = {d: [r for r in rs if belongs(r.settings)] for d, rs in timed.items()}
+        yield (
+            f'pretrained in {places[settings]}' if len(known) > 1 else '',
+            [r for r in records if belongs(r.get('settings'))],
+            {device: runs for device, runs in own.items() if runs},
+        )
 
 
 def _days(runs: Sequence[Pretraining]) -> dict[str, Cell]:

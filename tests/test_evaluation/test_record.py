@@ -11,7 +11,7 @@ import torch
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import read_records, write_record
-from mmaccel.evaluation.recipe import parse_config, read_recipe
+from mmaccel.evaluation.recipe import parse_config, read_recipe, settings_digest
 from mmaccel.study.grid import read_grid
 
 GIVEN: Dict[str, Any] = dict(config='c.py', dataset='CIFAR-10', protocol='cached', n=10)
@@ -200,15 +200,19 @@ def test_recipe_names_what_changes_while_training_goes_on():
 
 
 def test_recipe_tells_all_variants_of_the_study_apart():
-    """Runs of one recipe count as seeds of each other in the tables."""
-    found = {}
+    """Runs of one recipe and digest count as seeds of each other in the tables."""
+    found, digests = {}, {}
     for run in read_grid('configs/study/grids/cpu.py'):
-        if run.group.startswith('simclr/') and run.seed == 0:
-            found.setdefault(read_recipe(run.build()), set()).add(run.group)
+        if run.group.startswith('simclr/'):
+            cfg = run.build('elsewhere')
+            found.setdefault(read_recipe(cfg), set()).add(run.group)
+            digests.setdefault(settings_digest(cfg), set()).add(run.group)
+    assert all(len(groups) == 1 for groups in digests.values())
+    assert len(digests) == len(set().union(*found.values()))
     same = [
         {re.sub(r'-\d+e$', '', group) for group in groups} for groups in found.values()
     ]
-    # of the optimizer and of the crops' areas a recipe does not speak
+    # of the optimizer and of the crops' areas the digest alone speaks
     assert [names for names in same if len(names) > 1] == [
         {'simclr/pb-sum', 'simclr/pb-sum-lr'},
         {'simclr/paper-sum', 'simclr/paper-sum-large-views'},

@@ -255,6 +255,36 @@ def test_protocols_sizes_and_repeats_are_not_averaged():
     assert (row['AP50, frozen mean'], row['AP50 mean']) == ('77.0', '80.0')
 
 
+def test_hyper_parameters_are_not_averaged():
+    recipe = Recipe('MoCo v2', '', *IMAGENET)
+    records, runs = [], []
+    for settings, top1 in (('short', 67.0), ('short', 67.4), ('long', 70.0)):
+        folder = f'{settings}/{len(runs)}'
+        runs.append(Pretraining(folder, recipe, 200, 864e2 * top1, 8, 'X', settings))
+        pretrain = f'{folder}/epoch_200.pth'
+        records.append(record(top1=top1, pretrain=pretrain, settings=settings))
+    tables = make_tables(records, runs)
+    found = [r for r in rows(tables, 1) if r['method'] == 'MoCo v2']
+    found = [r for r in found if r['epochs'] == '200']
+    assert [(r['top-1 mean'], r['top-1 n']) for r in found] == [
+        ('70.0', '1'),
+        ('67.2', '2'),
+    ]
+    assert [(r['days mean'], r['days n']) for r in found] == [
+        ('70.0', '1'),
+        ('67.2', '2'),
+    ]
+    assert [r['protocol'].partition('; ')[2] for r in found] == [
+        'pretrained in long/2',
+        'pretrained in short/0',
+    ]
+    assert [len(t.rows) for t in tables if t.title == 'Pretraining time'] == [2]
+    for given in records[2], records[0]:
+        del given['settings']  # of before they were recorded
+    (row,) = [r for r in rows(make_tables(records), 10) if r['top-1 n']]
+    assert row['top-1 n'] == '3'
+
+
 def test_supervised_row():
     def resnet(depths, bottleneck):
         state = {
