@@ -22,6 +22,7 @@ import torchvision
 from mmengine.config import Config
 
 from mmaccel.engine.checkpoints import find_newest, is_whole, write_atomically
+from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.hardware import processor_name
 from mmaccel.version import __version__
@@ -86,12 +87,15 @@ class Study:
         On a CPU each has one thread, so that they do not disturb each other.
 
         Raises:
+            ConfigError: If a run's work folder was begun on other images.
             KeyboardInterrupt: On Ctrl-C, with the commands of all runs ended.
             SystemExit: On SIGTERM or SIGHUP, likewise. No run of either is recorded.
         """
         jobs = max(jobs, 1)
         # reading configs is not for several threads
         configs = [run.build(self.data_root) for run in runs]
+        for run, cfg in zip(runs, configs):
+            self._check_images(run, cfg)
         with unwound_by_signals(), ThreadPoolExecutor(jobs) as pool:
             try:
                 results = list(
@@ -123,6 +127,21 @@ class Study:
             settings = mmengine.dump(cfg._cfg_dict.to_dict(), file_format='json')
             write_atomically(folder / _CONFIG, settings.encode())
             return self._run(run, jobs, folder, trained)
+
+    def _check_images(self, run: Run, cfg: Config) -> None:
+        """Refuse to go on with, or to judge, what was trained on other images."""
+        folder = self._folder(run)
+        begun = _read(folder / _CONFIG)
+        if begun is None or find_newest(folder)[0] is None:
+            return
+        earlier = begun['train_dataloader']['dataset']['data_root']
+        if os.path.realpath(earlier) != os.path.realpath(
+            cfg.train_dataloader.dataset.data_root
+        ):
+            raise ConfigError(
+                f'{folder} has a training on the images in {earlier}; give another '
+                '--work-dir, or remove that folder'
+            )
 
     def _run(
         self, run: Run, jobs: int, folder: Path, trained: Mapping[str, Any] | None
@@ -168,7 +187,9 @@ class Study:
         config = folder / _CONFIG
         log = folder / 'output.log'
         checkpoint = folder / f'epoch_{run.epochs}.pth'
-        if not is_whole(checkpoint):
+        if is_whole(checkpoint) and not trained:
+            print(f'reused  {run.name}: trained before in {folder}', flush=True)
+        elif not is_whole(checkpoint):
             if trained:
                 raise StepFailed(
                     f'{run.name} is recorded as trained, but its checkpoint is not in '

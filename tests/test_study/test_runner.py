@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -323,6 +324,24 @@ def test_the_log_of_a_life_that_was_lost_whole_does_not_count(place, processes):
     assert place.run('--only', '*/0')[0] == 0
     (again,) = read_records(place.records)
     assert again['step_ms'] == first['step_ms']
+
+
+def test_work_on_other_images_is_not_taken_for_a_runs_own(place, processes):
+    assert place.run('--only', '*/0')[0] == 0
+    (record,) = read_records(place.records)
+    folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
+    torch.save({}, folder / 'epoch_12.pth')
+    place.records.unlink()
+    others = place.folder / 'others'
+    shutil.copytree(place.folder / 'data', others)
+    done = len(processes.commands)
+    code, _, err = place.run('--only', '*/0', '--data-root', str(others))
+    assert code == 1 and len(processes.commands) == done
+    images = place.folder / 'data' / 'train'
+    assert f'has a training on the images in {images}; give another --work-dir' in err
+    code, out, _ = place.run('--only', '*/0')
+    assert code == 0 and f'reused  {GROUP}/0: trained before in' in out
+    assert 'train' not in [name for name, _ in processes.commands[done:]]
 
 
 def test_a_run_that_was_renamed_is_not_taken_for_done(place, processes):
