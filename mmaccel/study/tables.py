@@ -12,6 +12,7 @@ from .summary import ACCURACIES, MEASURES, SECONDS, TIMES, Group, Groups
 
 _DIFF = '-diff'
 _MISSING = '-'  # what was not measured
+_CLOCK = 'default_hooks.throughput.clock'  # an option of a run
 COLUMNS = (
     'epochs',
     'n',
@@ -146,8 +147,8 @@ def notes(groups: Iterable[Group], timed: bool = False) -> list[str]:
 
     Args:
         groups (Iterable[Group]): Those shown.
-        timed (bool): Whether their times are shown; they are then to be of one device
-            and one number of processes at once. Defaults to False.
+        timed (bool): Whether their times are shown; they are then to be of one
+            device, number of processes at once and clock. Defaults to False.
     """
     groups = list({group.name: group for group in groups}.values())
     out = []
@@ -161,6 +162,8 @@ def notes(groups: Iterable[Group], timed: bool = False) -> list[str]:
     for group in groups:
         for record in group.finished:
             where = f'{record["device"]} with {record["jobs"]} at once'
+            if record['run']['options'].get(_CLOCK) == 'cpu':
+                where += ', processor time'
             names = settings.setdefault(where, [])
             if group.name not in names:
                 names.append(group.name)

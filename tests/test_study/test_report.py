@@ -294,6 +294,12 @@ def test_times_of_different_settings_are_told_apart():
     )
     assert groups_table(groups, shown, ['ratio'], 'moco/baseline').endswith(note)
     assert note not in groups_table(groups, shown, ['knn'])
+    clock = record('moco/clock', 0, 60, 9)
+    clock['run']['options'] = {'default_hooks.throughput.clock': 'cpu'}
+    groups = Groups([*RECORDS, clock])
+    note = 'A CPU with 2 at once, processor time (moco/clock).'
+    shown = rows(groups, 'moco/clock')
+    assert groups_table(groups, shown, ['ratio'], 'moco/baseline').endswith(note)
 
 
 def test_stages_of_the_probe():
