@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
+from typing import Iterator
 
 import torch
 from mmengine.dataset import DefaultSampler, default_collate
-from mmengine.dist import all_gather
+from mmengine.dist import all_gather, broadcast, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmselfsup.registry import DATASETS, HOOKS
@@ -55,7 +57,8 @@ class KNNHook(Hook):
         evaluation mode under ``no_grad``, every module gets its mode back, and no
         global random number is used up. With several ranks each extracts and classifies
         its share, so that none waits idly at a collective until a timeout; features and
-        hits are gathered, and the accuracy is that of a single process.
+        hits are gathered, and the accuracy is that of a single process with the first
+        rank's statistics of batch norms, which are the ones that are saved.
     """
 
     # before the checkpoint hook, after the logger
@@ -124,16 +127,33 @@ class KNNHook(Hook):
 
     @torch.no_grad()
     def _top1(self, model: torch.nn.Module) -> float:
-        bank, bank_labels = extract_features(model, self._bank)
+        with _buffers_of_first_rank(model.backbone):
+            bank, bank_labels = extract_features(model, self._bank)
+            features, labels = extract_features(model, self._test)
         bank, bank_labels = (
             _gather(x, len(self._bank.dataset)) for x in (bank, bank_labels)
         )
-        features, labels = extract_features(model, self._test)
         predictions = knn_classify(
             bank, bank_labels, features, self.k, self.temperature
         )
         hits = _gather((predictions == labels).float(), len(self._test.dataset))
         return 100.0 * hits.mean().item()
+
+
+@contextmanager
+def _buffers_of_first_rank(network: torch.nn.Module) -> Iterator[None]:
+    """Ranks keep batch norms' statistics of their own; features need one network."""
+    if get_world_size() == 1:
+        yield
+        return
+    own = [buffer.clone() for buffer in network.buffers()]
+    for buffer in network.buffers():
+        broadcast(buffer, src=0)
+    try:
+        yield
+    finally:
+        for buffer, value in zip(network.buffers(), own):
+            buffer.copy_(value)
 
 
 def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
