@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from torch import nn
 import tests.hooks  # noqa: F401
 from mmaccel.engine import SafeCheckpointHook
 from mmaccel.engine.checkpoints import is_whole, write_atomically
+from mmaccel.engine.hooks import ThroughputHook
 from mmaccel.errors import ConfigError, TrainingStopped
 from tests.builders import build, moco_config
 from tests.folder_run import write_config, write_images
@@ -29,6 +31,7 @@ class Runner(SimpleNamespace):
             epoch=0,
             iter=0,
             during=[],
+            hooks=[],
             _resume=False,
             _load_from='other.pth',
         )
@@ -52,6 +55,20 @@ def save(hook, runner, *epochs):
     for epoch in epochs:
         runner.epoch = epoch - 1
         hook._save_checkpoint(runner)
+
+
+def test_saving_within_an_epoch_is_no_training_time(runner, monkeypatch):
+    clock = ThroughputHook()
+    runner.hooks = [clock]
+    clock.before_train(runner)
+    hook = SafeCheckpointHook(interval=1)
+    hook.before_train(runner)
+    save_checkpoint = runner.save_checkpoint
+    runner.save_checkpoint = lambda *a, **k: time.sleep(1) or save_checkpoint(*a, **k)
+    clock.before_train_epoch(runner)
+    save(hook, runner, 1)
+    clock.after_train_iter(runner, 0)
+    assert 0 < runner.message_hub.get_info('train_seconds') < 0.5
 
 
 def test_old_checkpoints_go_after_the_new_one_stands(runner):

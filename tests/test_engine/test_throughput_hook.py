@@ -35,6 +35,8 @@ def test_iterations_count_and_what_lies_between_epochs_does_not(
         for i in range(3):
             now += 2
             hook.after_train_iter(runner, i)
+            with hook.stopped():
+                now += 5  # a checkpoint
         now += 30  # an evaluation
     assert seconds(runner) == 7.0 + 12 * unit
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
@@ -19,6 +19,7 @@ from mmaccel.errors import ConfigError, TrainingStopped
 from ..accumulation import pending_gradients, restore_gradients
 from ..checkpoints import remove_temporaries, write_atomically
 from ..weights import MIN_MATCHED, mismatch, summary
+from .throughput_hook import ThroughputHook
 
 
 @HOOKS.register_module()
@@ -89,7 +90,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         """Save, then point at the new checkpoint, then remove the oldest."""
-        with self._explained(runner):
+        with _clock_stopped(runner), self._explained(runner):
             _check_finite(runner)
             self._gradients = pending_gradients(runner)
             expired = self._keep(runner, step)
@@ -175,6 +176,16 @@ class SafeCheckpointHook(CheckpointHook):
                 f'{"Free some space" if full else "Mend this"} and run the same '
                 'command with --resume'
             ) from error
+
+
+@contextmanager
+def _clock_stopped(runner) -> Iterator[None]:
+    """Saving is no training."""
+    with ExitStack() as stack:
+        for hook in runner.hooks:
+            if isinstance(hook, ThroughputHook):
+                stack.enter_context(hook.stopped())
+        yield
 
 
 def _check_finite(runner) -> None:

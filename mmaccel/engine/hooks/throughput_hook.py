@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Sequence
+from contextlib import contextmanager
+from typing import Iterator, Sequence
 
 from mmengine.hooks import Hook
 from mmselfsup.registry import HOOKS
@@ -25,7 +26,8 @@ class ThroughputHook(Hook):
     Note:
         An epoch's time runs from its start, the start of the data workers included, to
         the end of its last iteration. What hooks do between epochs (evaluation, saving)
-        does not count.
+        does not count, nor does what is done while the clock is :meth:`stopped`, as
+        when a checkpoint is saved within an epoch.
     """
 
     # behind the iteration timer, before the logger and the checkpoint
@@ -36,6 +38,16 @@ class ThroughputHook(Hook):
         if clock not in clocks:
             raise ValueError(f"clock={clock!r} is unknown; use 'wall' or 'cpu'")
         self._now = clocks[clock]
+        self._mark = 0.0
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what is done meanwhile."""
+        start = self._now()
+        try:
+            yield
+        finally:
+            self._mark += self._now() - start
 
     def before_train(self, runner) -> None:
         """Continue from the resumed sum."""
