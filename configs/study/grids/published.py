@@ -33,4 +33,4 @@ variants = {
         _crop + 'scale': (0.08, 1.0),
     }
 }
-runs = [dict(methods=['mocov2'], variants=['baseline-as-published'], epochs=[4])]
+runs = [dict(methods=['mocov2'], variants=['baseline-as-published'], epochs=[2])]
