@@ -3,7 +3,11 @@ _base_ = './variants.py'
 
 _side = 'train_dataloader.dataset.pipeline.0.transforms.0.0.size'
 
-common = dict(amp='fp16')
+# an epoch has 87 iterations: step times are means over all of them
+common = dict(
+    amp='fp16',
+    options={'default_hooks.logger.interval': 29, 'log_processor.window_size': 29},
+)
 
 # Table 10: sides of 196 and 128 of 224
 variants = {'baseline-28px': {_side: 28}, 'baseline-18px': {_side: 18}}
