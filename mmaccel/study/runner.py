@@ -22,6 +22,7 @@ import torchvision
 from mmengine.config import Config
 
 from mmaccel.engine.checkpoints import find_newest, is_whole, write_atomically
+from mmaccel.engine.config import dicts
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.hardware import processor_name
@@ -131,12 +132,13 @@ class Study:
     def _check_images(self, run: Run, cfg: Config) -> None:
         """Refuse to go on with, or to judge, what was trained on other images."""
         folder = self._folder(run)
-        begun = _read(folder / _CONFIG)
-        if begun is None or find_newest(folder)[0] is None:
+        begun = _read(folder / _CONFIG) or {}
+        # a training writes its config there, with its wrappers around the images
+        earlier = _images(begun.get('train_dataloader'))
+        if earlier is None or find_newest(folder)[0] is None:
             return
-        earlier = begun['train_dataloader']['dataset']['data_root']
         if os.path.realpath(earlier) != os.path.realpath(
-            cfg.train_dataloader.dataset.data_root
+            _images(cfg.train_dataloader) or ''
         ):
             raise ConfigError(
                 f'{folder} has a training on the images in {earlier}; give another '
@@ -280,6 +282,11 @@ def _reason(output: str) -> str:
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines[-50:] if _ERROR.match(line)]
     return (errors or lines or [''])[-1].strip()[:500]
+
+
+def _images(loader: Any) -> str | None:
+    """The folder of a loader's images, however deep its datasets are nested."""
+    return next((d['data_root'] for d in dicts(loader) if 'data_root' in d), None)
 
 
 def _amp(run: Run) -> list[str]:

@@ -331,6 +331,10 @@ def test_work_on_other_images_is_not_taken_for_a_runs_own(place, processes):
     (record,) = read_records(place.records)
     folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
     torch.save({}, folder / 'epoch_12.pth')
+    settings = json.loads((folder / 'run.json').read_text())
+    loader = settings['train_dataloader']
+    loader['dataset'] = dict(type='SeededDataset', dataset=loader['dataset'])
+    (folder / 'run.json').write_text(json.dumps(settings))  # as a training leaves it
     place.records.unlink()
     others = place.folder / 'others'
     shutil.copytree(place.folder / 'data', others)
@@ -524,6 +528,8 @@ def test_a_signal_ends_what_is_running_and_records_nothing(place, monkeypatch, n
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
+    if before is signal.SIG_IGN:  # as under nohup
+        signal.signal(number, signal.SIG_DFL)
     sender = threading.Thread(target=send)
     sender.start()
     stop = KeyboardInterrupt if number == signal.SIGINT else SystemExit
@@ -540,7 +546,9 @@ def test_a_signal_ends_what_is_running_and_records_nothing(place, monkeypatch, n
     assert 'failed' not in out and not place.records.exists()
     assert len(workers) == 2
     wait_for(lambda: not any(map(is_running, workers)))
-    assert signal.getsignal(number) is before
+    after = signal.getsignal(number)
+    signal.signal(number, before)
+    assert after is (signal.SIG_DFL if before is signal.SIG_IGN else before)
 
 
 def test_children_that_do_not_end_are_killed():
