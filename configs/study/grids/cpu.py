@@ -81,6 +81,8 @@ runs = [
             'pb-sum-progressive-50-whole-end',
             'entries-late',
             'exits-then-entries',
+            'freeze',
+            'grow-freeze',
         ],
         epochs=[16],
     ),
@@ -135,12 +137,12 @@ runs = [
         **_judged,
     ),
     dict(
-        methods=['swav'],
-        variants=['baseline', 'paper', 'exits-first'],
+        methods=['swav', 'mocov1'],
+        variants=['baseline', 'paper'],
         epochs=[16],
         **_judged,
     ),
-    dict(methods=['mocov1'], variants=['baseline', 'paper'], epochs=[16], **_judged),
+    dict(methods=['swav'], variants=['exits-first'], epochs=[16], **_judged),
     dict(methods=['mocov2'], variants=['baseline'], epochs=[11], **_judged),
     dict(
         methods=['mocov2', 'mocov1', 'swav'],
@@ -163,13 +165,12 @@ runs = [
     ),
     dict(methods=['simclr'], variants=['exits-first'], epochs=[4]),
     # the frontier: baselines whose schedule is shortened
-    dict(methods=['simclr'], variants=['baseline'], epochs=[3], seeds=[0, 1, 2]),
-    dict(methods=['simclr'], variants=['baseline'], epochs=[2]),
+    dict(methods=['simclr'], variants=['baseline'], epochs=[3, 2], seeds=[0, 1, 2]),
     dict(methods=['mocov2'], variants=['baseline'], epochs=[3]),
     # the best of a short schedule
     dict(
         methods=['simclr'],
-        variants=['pb-sum-progressive-50'],
+        variants=['pb-sum-progressive-50', 'full-sum-progressive-50'],
         epochs=[4],
         seeds=[1, 2],
     ),

@@ -62,6 +62,14 @@ _growing_windows = [
     dict(begin=1 / 3, crop_ratio=0.9),
     dict(begin=2 / 3, windows=False),
 ]
+# no exits: the first stages, which settle first, rest while the learning rate falls
+_freeze = [dict(begin=0.5, entry_probs=(0, 1)), dict(begin=0.75, entry_probs=(0, 0, 1))]
+_grow_freeze = [
+    dict(begin=0, view_scale=1 / 2),
+    dict(begin=0.25, view_scale=2 / 3),
+    dict(_freeze[0], view_scale=1),
+    _freeze[1],
+]
 _rare_stages_faster = {
     part.format(stage - parts): dict(lr_mult=4 / (5 - stage))
     for stage in (2, 3, 4)
@@ -117,6 +125,8 @@ _ours = {
     # what exits do to the last stages, entries do to the first
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
     'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
+    'freeze': {**_whole, **_hook(**_last, phases=_freeze)},
+    'grow-freeze': {**_whole, **_hook(**_last, phases=_grow_freeze)},
     'exits-then-entries': {**_whole, **_hook(phases=_exits_then_entries)},
     'exits-first': {**_whole, **_hook(phases=_base_.exits_first)},
     'pb-sum-progressive-50-whole-end': {
