@@ -51,7 +51,7 @@ runs = [
     # Tables 1 and 8; the baseline of 11 epochs takes the time of exits-first
     dict(
         methods=['simclr'],
-        variants=['baseline', 'exits-first', 'entries'],
+        variants=['baseline', 'exits-first', 'entries', 'freeze'],
         epochs=[16],
         seeds=[0, 1, 2],
         **_judged,
@@ -81,7 +81,7 @@ runs = [
             'pb-sum-progressive-50-whole-end',
             'entries-late',
             'exits-then-entries',
-            'freeze',
+            'freeze-early',
             'grow-freeze',
         ],
         epochs=[16],

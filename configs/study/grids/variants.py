@@ -64,6 +64,11 @@ _growing_windows = [
 ]
 # no exits: the first stages, which settle first, rest while the learning rate falls
 _freeze = [dict(begin=0.5, entry_probs=(0, 1)), dict(begin=0.75, entry_probs=(0, 0, 1))]
+_freeze_early = [
+    dict(begin=0.25, entry_probs=(0, 1)),
+    dict(begin=0.5, entry_probs=(0, 0, 1)),
+    dict(begin=0.75, entry_probs=(0, 0, 0, 1)),
+]
 _grow_freeze = [
     dict(begin=0, view_scale=1 / 2),
     dict(begin=0.25, view_scale=2 / 3),
@@ -126,6 +131,7 @@ _ours = {
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
     'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
     'freeze': {**_whole, **_hook(**_last, phases=_freeze)},
+    'freeze-early': {**_whole, **_hook(**_last, phases=_freeze_early)},
     'grow-freeze': {**_whole, **_hook(**_last, phases=_grow_freeze)},
     'exits-then-entries': {**_whole, **_hook(phases=_exits_then_entries)},
     'exits-first': {**_whole, **_hook(phases=_base_.exits_first)},
