@@ -131,7 +131,7 @@ runs = [
     # the other methods, in a long schedule and in a short one
     dict(
         methods=['mocov2'],
-        variants=['baseline', 'paper', 'exits-first'],
+        variants=['baseline', 'paper', 'exits-first', 'freeze', 'grow-freeze'],
         epochs=[16],
         spread=True,
         **_judged,
