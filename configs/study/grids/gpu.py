@@ -19,12 +19,12 @@ runs = [
     dict(methods=_methods, variants=['baseline'], epochs=[200, 130], **_main),
     dict(
         methods=_methods,
-        variants=['paper', 'exits-first'],
+        variants=['paper', 'exits-first', 'freeze', 'grow-freeze'],
         epochs=[200],
         **_main,
     ),
     # the frontier
-    dict(methods=['mocov2', 'simclr'], variants=['baseline'], epochs=[100, 65]),
+    dict(methods=['mocov2', 'simclr'], variants=['baseline'], epochs=[175, 100, 65]),
     # Tables 4 to 7 and 10
     dict(
         methods=['mocov2', 'simclr'],

@@ -1,6 +1,9 @@
 # What the grids have in common: every variant's difference from its method's config,
 # configs/study/accel-*, or from the baseline's where its name begins with `baseline`.
-_base_ = '../../_base_/phases/exits-first.py'
+_base_ = [
+    '../../_base_/phases/exits-first.py',
+    '../../_base_/phases/freezing.py',
+]
 
 _last = dict(exit_probs=(0, 0, 0, 1))
 _whole = {'model.crop_layer': None}
@@ -62,8 +65,6 @@ _growing_windows = [
     dict(begin=1 / 3, crop_ratio=0.9),
     dict(begin=2 / 3, windows=False),
 ]
-# no exits: the first stages, which settle first, rest while the learning rate falls
-_freeze = [dict(begin=0.5, entry_probs=(0, 1)), dict(begin=0.75, entry_probs=(0, 0, 1))]
 _freeze_early = [
     dict(begin=0.25, entry_probs=(0, 1)),
     dict(begin=0.5, entry_probs=(0, 0, 1)),
@@ -72,8 +73,8 @@ _freeze_early = [
 _grow_freeze = [
     dict(begin=0, view_scale=1 / 2),
     dict(begin=0.25, view_scale=2 / 3),
-    dict(_freeze[0], view_scale=1),
-    _freeze[1],
+    dict(_base_.freezing[0], view_scale=1),
+    _base_.freezing[1],
 ]
 _rare_stages_faster = {
     part.format(stage - parts): dict(lr_mult=4 / (5 - stage))
@@ -130,7 +131,7 @@ _ours = {
     # what exits do to the last stages, entries do to the first
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
     'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
-    'freeze': {**_whole, **_hook(**_last, phases=_freeze)},
+    'freeze': {**_whole, **_hook(**_last, phases=_base_.freezing)},
     'freeze-early': {**_whole, **_hook(**_last, phases=_freeze_early)},
     'grow-freeze': {**_whole, **_hook(**_last, phases=_grow_freeze)},
     'exits-then-entries': {**_whole, **_hook(phases=_exits_then_entries)},
