@@ -527,9 +527,8 @@ def test_a_signal_ends_what_is_running_and_records_nothing(place, monkeypatch, n
         workers.extend(map(int, pids()))
         os.kill(os.getpid(), number)
 
-    before = signal.getsignal(number)
-    if before is signal.SIG_IGN:  # as under nohup
-        signal.signal(number, signal.SIG_DFL)
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)  # ignored under nohup or in the background
     sender = threading.Thread(target=send)
     sender.start()
     stop = KeyboardInterrupt if number == signal.SIGINT else SystemExit
@@ -548,7 +547,7 @@ def test_a_signal_ends_what_is_running_and_records_nothing(place, monkeypatch, n
     wait_for(lambda: not any(map(is_running, workers)))
     after = signal.getsignal(number)
     signal.signal(number, before)
-    assert after is (signal.SIG_DFL if before is signal.SIG_IGN else before)
+    assert after is usual
 
 
 def test_children_that_do_not_end_are_killed():
