@@ -2,14 +2,18 @@
 
 import itertools
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from torch import nn
 
 from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
 from tests.builders import build, moco_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def runner_with(model, accumulative_counts=1, seed=3):
@@ -249,6 +253,16 @@ def test_entries_may_change_with_the_phase(model):
     runner.max_iters = 40
     first = [plan.first_stage for plan in plans(hook, runner, range(40))]
     assert first == [1] * 20 + [2] * 20
+
+
+def test_the_best_preset_rests_one_stage_from_half_and_two_from_three_quarters(model):
+    config = Config.fromfile(ROOT / 'configs/small/accel-mocov2_r18_cifar10-best.py')
+    (settings,) = config.custom_hooks
+    hook = PartialBackpropHook(**{k: v for k, v in settings.items() if k != 'type'})
+    runner = runner_with(model)
+    runner.max_iters = 40
+    drawn = [(p.first_stage, p.exit_stage) for p in plans(hook, runner, range(40))]
+    assert drawn == [(1, 4)] * 20 + [(2, 4)] * 10 + [(3, 4)] * 10
 
 
 def test_more_entries_than_stages_are_refused(model):
