@@ -36,9 +36,9 @@ from mmaccel.analysis.device import device_name
 from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
 from mmaccel.analysis.measure import Timed, peak_memory_mb, ratios, time_steps
 from mmaccel.analysis.numerics import PRECISIONS
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
+from mmaccel.fileio import write_atomically
 from mmaccel.version import __version__
 
 EXAMPLES = """examples:

@@ -28,9 +28,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from mmaccel.analysis import StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.measure import Spread
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.config import load_config
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
+from mmaccel.fileio import write_atomically
 
 EXAMPLES = """
 examples:

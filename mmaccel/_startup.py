@@ -9,7 +9,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-_SUB_PACKAGES = ('mmaccel.models', 'mmaccel.datasets', 'mmaccel.engine')
+_SUB_PACKAGES = (
+    'mmaccel.models',
+    'mmaccel.datasets',
+    'mmaccel.engine',
+    'mmaccel.evaluation',
+)
 
 #: What stopped the last :func:`start`; only ever set while the doctor runs.
 failure: Exception | None = None

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
-from mmaccel.engine import checkpoints
+from mmaccel import fileio
 
 
 def kill():
@@ -52,7 +52,7 @@ class TraceHook(Hook):
         if self.kill_in_save is not None:
             self.kill_in_save -= 1
             if self.kill_in_save == 0:
-                checkpoints.os.fsync = lambda _: kill()
+                fileio.os.fsync = lambda _: kill()
 
 
 @HOOKS.register_module()
@@ -65,7 +65,7 @@ class FullDiskHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint):
         self.save -= 1
         if self.save == 0:
-            checkpoints.open = _open_on_a_full_disk
+            fileio.open = _open_on_a_full_disk
 
 
 def _open_on_a_full_disk(path, mode):

@@ -17,13 +17,13 @@ except ModuleNotFoundError as error:
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command, build_runner
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
 from mmaccel.engine.distributed import init_process_group
 from mmaccel.engine.preflight import check_data, check_work_dir
 from mmaccel.engine.weights import check_whole
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 
 EXAMPLES = """
 examples:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 
 from .step import StepRunner
 

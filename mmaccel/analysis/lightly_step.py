@@ -11,8 +11,8 @@ import torchvision
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.errors import ConfigError
+from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
 from .numerics import Numerics

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Sequence
 
 import torch
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 
 from .device import extra_memory
 from .step import StepRunner

@@ -7,9 +7,9 @@ from typing import NamedTuple, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.algorithms.accel_swav import same_size
 from mmaccel.models.layers import Choice
+from mmaccel.models.plan import StepPlan
 
 Box = tuple  # left, top, right, bottom in pixels, right and bottom exclusive
 

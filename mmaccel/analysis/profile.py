@@ -12,8 +12,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers import hard_pair_crop
+from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.stages import stage_names
 
 from .device import Marks

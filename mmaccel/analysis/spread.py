@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mmaccel.evaluation.representation import effective_rank, feature_std
 from mmaccel.models.algorithms.accel_base import AccelMixin
+from mmaccel.models.utils.representation import effective_rank, feature_std
 from mmaccel.models.utils.stages import split_stages, stage_names
 
 

@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS, MODELS
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
 from .numerics import Numerics

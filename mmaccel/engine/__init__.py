@@ -2,12 +2,12 @@
 
 from .autocast_wrapper import AutocastOptimWrapper
 from .distributed import CPUDistributedDataParallel
+from .epoch_sampler import EpochSampler
 from .fused_lars import FusedLARS
 from .hooks import (
     BadSampleHook,
     CurvesHook,
     InvalidLossHook,
-    KNNHook,
     PartialBackpropHook,
     SafeCheckpointHook,
     StepSeedHook,
@@ -20,13 +20,13 @@ from .stagewise_parallel import StagewiseDataParallel
 __all__ = [
     'PartialBackpropHook',
     'ResumableTrainLoop',
+    'EpochSampler',
     'StepSeedHook',
     'SafeCheckpointHook',
     'InvalidLossHook',
     'BadSampleHook',
     'CurvesHook',
     'ThroughputHook',
-    'KNNHook',
     'AccelLogProcessor',
     'CPUDistributedDataParallel',
     'StagewiseDataParallel',

@@ -12,9 +12,9 @@ from mmselfsup.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmaccel.datasets.epoch_sampler import epoch_sampler
 from mmaccel.errors import ConfigError
 
+from .epoch_sampler import epoch_sampler
 from .prefetch import on_device
 
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
-from .plan import SELECTIONS, StepPlan
+from mmaccel.models.layers.hard_pair_crop import SELECTIONS
+from mmaccel.models.plan import StepPlan
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,20 @@
 
 from .features import evaluation_mode, extract_features
 from .head_accuracy import HeadAccuracy
+from .hooks import KNNHook, ResultHook
 from .knn import knn_classify, knn_top1
 from .random_state import keep_random_state
 from .record import read_records, write_record
-from .representation import effective_rank, feature_std
 
 __all__ = [
     'knn_classify',
     'knn_top1',
-    'feature_std',
-    'effective_rank',
     'extract_features',
     'evaluation_mode',
     'keep_random_state',
     'HeadAccuracy',
+    'KNNHook',
+    'ResultHook',
     'read_records',
     'write_record',
 ]

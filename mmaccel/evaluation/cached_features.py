@@ -12,7 +12,7 @@ from typing import Iterable, Mapping, NamedTuple, Sequence
 import numpy as np
 import torch
 
-from mmaccel.engine.checkpoints import write_atomically
+from mmaccel.fileio import write_atomically
 
 _KEY = 'key.json'
 _LABELS = 'labels'

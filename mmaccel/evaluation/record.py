@@ -11,8 +11,9 @@ from typing import Iterable, Mapping
 import torch
 from mmengine.logging import print_log
 
-from mmaccel.engine.checkpoints import find_newest, write_atomically
+from mmaccel.engine.checkpoints import find_newest
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 from mmaccel.hardware import processor_name
 
 from .recipe import (

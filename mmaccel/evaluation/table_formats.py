@@ -7,8 +7,7 @@ import io
 import re
 from typing import Any, Sequence
 
-from mmaccel.analysis.paper import DAYS
-
+from .paper import DAYS
 from .tables import Row, Table
 
 _NOTE = """\

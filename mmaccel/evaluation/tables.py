@@ -9,7 +9,7 @@ from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from mmengine.logging import print_log
 
-from mmaccel.analysis.paper import (
+from .paper import (
     DAYS,
     FULL,
     GPU_DAYS,
@@ -18,7 +18,6 @@ from mmaccel.analysis.paper import (
     PaperRow,
     PaperTable,
 )
-
 from .pretraining import Pretraining
 from .recipe import SUPERVISED
 

@@ -11,7 +11,6 @@ from typing import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.cached_features import hash_text
 from mmaccel.evaluation.curves import Curve, average
@@ -23,6 +22,7 @@ from mmaccel.evaluation.time_accuracy_plot import (
     family_of,
     plot_time_accuracy,
 )
+from mmaccel.fileio import write_atomically
 
 from .point_labels import place_labels
 from .summary import ACCURACIES, SECONDS, Group, Groups

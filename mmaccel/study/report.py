@@ -6,8 +6,8 @@ import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 
 from .markers import PICTURES, Block, read_blocks
 from .plots import Plot, curves_plot, epochs_plot, frontier_plot, mean_curves

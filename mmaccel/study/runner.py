@@ -21,10 +21,11 @@ import torch
 import torchvision
 from mmengine.config import Config
 
-from mmaccel.engine.checkpoints import find_newest, is_whole, write_atomically
+from mmaccel.engine.checkpoints import find_newest, is_whole
 from mmaccel.engine.config import dicts
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
+from mmaccel.fileio import write_atomically
 from mmaccel.hardware import processor_name
 from mmaccel.version import __version__
 

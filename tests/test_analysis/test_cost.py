@@ -6,7 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmaccel.analysis import StepRunner, cost_of_step, input_shapes
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 from tests.builders import BACKBONE, CROP, moco_config
 
 PIPELINE = [

@@ -8,9 +8,9 @@ from torch import nn
 from mmaccel.analysis import Numerics, StepRunner
 from mmaccel.analysis.device import extra_memory
 from mmaccel.analysis.measure import peak_memory_mb
-from mmaccel.engine.plan import StepPlan
 from mmaccel.errors import ConfigError
 from mmaccel.models import AccelMoCo
+from mmaccel.models.plan import StepPlan
 from tests.test_analysis.test_cost import config
 
 CPU = torch.device('cpu')

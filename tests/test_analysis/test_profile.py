@@ -14,8 +14,8 @@ from mmaccel.analysis.profile import (
     profile_step,
     typical,
 )
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers.windows import _CropWindows
+from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
     simclr_config,

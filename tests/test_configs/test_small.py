@@ -11,8 +11,8 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import DATASETS, HOOKS, MODELS
 
-from mmaccel.engine.hooks.knn_hook import _build_loader
-from mmaccel.engine.plan import StepPlan
+from mmaccel.evaluation.hooks.knn_hook import _build_loader
+from mmaccel.models.plan import StepPlan
 from tests.small_run import write_dataset
 
 SMALL = Path(__file__).parents[2] / 'configs' / 'small'

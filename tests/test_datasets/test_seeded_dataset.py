@@ -8,8 +8,9 @@ from mmengine.dataset import default_collate
 from mmselfsup.structures import SelfSupDataSample
 from torch.utils.data import DataLoader, Dataset
 
-from mmaccel.datasets import EpochSampler, SeededDataset
+from mmaccel.datasets import SeededDataset
 from mmaccel.datasets.checked_image import UnreadableImageError
+from mmaccel.engine import EpochSampler
 from mmaccel.errors import TrainingStopped
 
 

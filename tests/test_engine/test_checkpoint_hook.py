@@ -9,9 +9,10 @@ from torch import nn
 
 import tests.hooks  # noqa: F401
 from mmaccel.engine import SafeCheckpointHook
-from mmaccel.engine.checkpoints import is_whole, write_atomically
+from mmaccel.engine.checkpoints import is_whole
 from mmaccel.engine.hooks import ThroughputHook
 from mmaccel.errors import ConfigError, TrainingStopped
+from mmaccel.fileio import write_atomically
 from tests.builders import build, moco_config
 from tests.folder_run import write_config, write_images
 from tests.processes import run_tool

@@ -8,8 +8,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader, RandomSampler
 
-from mmaccel.datasets import EpochSampler
-from mmaccel.engine import ResumableTrainLoop
+from mmaccel.engine import EpochSampler, ResumableTrainLoop
 from mmaccel.errors import ConfigError
 
 

@@ -8,8 +8,8 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel, make_buckets
+from mmaccel.models.plan import StepPlan
 from tests.builders import CROP, build, moco_config, views
 from tests.processes import fork_ranks
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from mmaccel.analysis.paper import PAPER_TABLES
 from mmaccel.engine.config import load_config
+from mmaccel.evaluation.paper import PAPER_TABLES
 from mmaccel.evaluation.pretraining import Pretraining
 from mmaccel.evaluation.recipe import Recipe, read_recipe, recognise_classifier
 from mmaccel.evaluation.table_formats import file_name, to_csv, to_json, to_markdown

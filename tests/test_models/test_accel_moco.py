@@ -7,8 +7,8 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import nn
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
 from mmaccel.models.utils.stages import split_stages, stage_channels
 from tests.builders import BACKBONE, CROP, build, moco_config, views

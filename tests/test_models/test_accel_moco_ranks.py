@@ -8,7 +8,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
 from tests.builders import CROP, build, moco_config, views
 from tests.distributed import run_ranks

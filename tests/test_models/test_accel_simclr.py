@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
     build,

@@ -9,9 +9,9 @@ import torch
 from mmselfsup.models.losses import swav_loss
 from torch import nn
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.algorithms.accel_swav import same_size
 from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
     build,

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 from tests.builders import CROP, build, moco_config, views
 from tests.steps import sgd, step
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.dist import all_reduce
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 from tests.builders import (
     build,
     multi_views,

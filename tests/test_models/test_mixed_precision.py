@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import OPTIM_WRAPPERS
 from mmselfsup.models.losses import swav_loss
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.losses import accel_swav_loss
+from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
     build,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 from tests.builders import CROP, build, moco_config, simclr_config, swav_config, views
 
 METHODS = dict(

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from mmaccel.engine.plan import StepPlan
 from mmaccel.models.layers import HardExampleLayer, HardPairCropLayer
+from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
 from tests.builders import (
     CROP,

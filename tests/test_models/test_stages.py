@@ -7,7 +7,7 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import nn
 
-from mmaccel.engine.plan import StepPlan
+from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.stages import count_blocks, split_stages
 from tests.builders import (
     BACKBONE,

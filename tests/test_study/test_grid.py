@@ -15,9 +15,9 @@ from mmselfsup.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from torch import nn
 
 from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
-from mmaccel.engine.plan import StepPlan
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import labelled_images
+from mmaccel.models.plan import StepPlan
 from mmaccel.study import grid as grid_module
 from mmaccel.study.grid import Run, narrow, read_grid, shorten
 from tests.builders import views

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-from mmaccel.datasets.preparation import imagenet
-from mmaccel.datasets.preparation.imagenet import Counts
+from preparation import imagenet
+from preparation.imagenet import Counts
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'check_imagenet.py'
 CLASSES = ('n01440764', 'n01443537', 'n02105855')

@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
-
-from mmaccel.datasets.preparation.voc import (
+from preparation.voc import (
     ARCHIVES,
     SBD,
     SPLITS,
@@ -23,6 +21,8 @@ from mmaccel.datasets.preparation.voc import (
     TRAINVAL_07,
     TRAINVAL_12,
 )
+from scipy.io import savemat
+
 from tests.voc_set import make_voc
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'prepare_voc.py'
@@ -458,7 +458,7 @@ def die_after(renames):
 def test_what_was_unpacked_before_the_kill_is_not_read_again(
     tool, given, tmp_path, monkeypatch
 ):
-    from mmaccel.datasets.preparation import TarSource
+    from preparation import TarSource
 
     out = tmp_path / 'VOCdevkit'
     argv = ['--out', str(out), '--only', 'voc2007', '--archives', str(given.archives)]

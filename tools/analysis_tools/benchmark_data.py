@@ -27,9 +27,9 @@ from mmengine.config import DictAction
 from mmaccel.analysis import Spread, StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.loading import Delivery, LoadingRunner, use_one_thread
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
+from mmaccel.fileio import write_atomically
 
 EXAMPLES = """examples:
   # upstream's pipeline and fast_views in turn, on one core, without a step

@@ -37,10 +37,10 @@ from mmaccel.analysis.measure import (
     time_steps,
 )
 from mmaccel.analysis.numerics import LAYOUTS, PRECISIONS
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 
 EXAMPLES = """examples:
   python tools/analysis_tools/benchmark_step.py configs/accel/mocov2_r50_8xb32.py \\

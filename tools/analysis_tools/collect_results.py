@@ -14,13 +14,13 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.pretraining import Pretraining, find_pretrainings
 from mmaccel.evaluation.record import read_records
 from mmaccel.evaluation.table_formats import file_name, to_csv, to_json, to_markdown
 from mmaccel.evaluation.tables import make_tables
+from mmaccel.fileio import write_atomically
 
 EXAMPLES = """
 examples:

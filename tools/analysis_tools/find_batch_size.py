@@ -36,10 +36,10 @@ from mmaccel.analysis.batch_size import (
 )
 from mmaccel.analysis.device import device_name, limit_memory
 from mmaccel.analysis.numerics import LAYOUTS, PRECISIONS
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 
 EXAMPLES = """examples:
   python tools/analysis_tools/find_batch_size.py configs/accel/mocov2_r50_8xb32.py \\

@@ -18,8 +18,9 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.datasets.preparation import as_table, explain
-from mmaccel.datasets.preparation.imagenet import Counts, ImageNetFolder
+from preparation import as_table, explain
+from preparation.imagenet import Counts, ImageNetFolder
+
 from mmaccel.engine.cli import Command
 from mmaccel.errors import ConfigError
 

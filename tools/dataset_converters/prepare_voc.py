@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.datasets.preparation import (
+from preparation import (
     Finding,
     Source,
     as_table,
@@ -29,8 +29,8 @@ from mmaccel.datasets.preparation import (
     open_source,
     remove_stages,
 )
-from mmaccel.datasets.preparation.sbd import augment
-from mmaccel.datasets.preparation.voc import (
+from preparation.sbd import augment
+from preparation.voc import (
     ARCHIVES,
     PARTS,
     SBD,
@@ -39,6 +39,7 @@ from mmaccel.datasets.preparation.voc import (
     Split,
     check_voc,
 )
+
 from mmaccel.engine.cli import Command
 from mmaccel.errors import ConfigError
 

@@ -22,7 +22,6 @@ except ModuleNotFoundError as error:
 import torch
 from torch import Tensor, nn
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.engine.cli import Command
 from mmaccel.engine.weights import (
     COUNTER,
@@ -32,6 +31,7 @@ from mmaccel.engine.weights import (
     summary,
 )
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 from mmaccel.models.utils.architecture import (
     Architecture,
     mmcls_network,

@@ -5,9 +5,7 @@ from .channels_last_hook import ChannelsLastHook
 from .checkpoint_hook import SafeCheckpointHook
 from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
-from .knn_hook import KNNHook
 from .partial_backprop_hook import PartialBackpropHook
-from .result_hook import ResultHook
 from .step_seed_hook import StepSeedHook
 from .stuck_loss_hook import StuckLossHook
 from .throughput_hook import ThroughputHook
@@ -21,7 +19,5 @@ __all__ = [
     'CurvesHook',
     'StuckLossHook',
     'ThroughputHook',
-    'KNNHook',
-    'ResultHook',
     'ChannelsLastHook',
 ]

@@ -15,9 +15,9 @@ from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 from mmaccel.errors import ConfigError, TrainingStopped
+from mmaccel.fileio import remove_temporaries, write_atomically
 
 from ..accumulation import pending_gradients, restore_gradients
-from ..checkpoints import remove_temporaries, write_atomically
 from ..weights import MIN_MATCHED, mismatch, summary
 from .throughput_hook import ThroughputHook
 

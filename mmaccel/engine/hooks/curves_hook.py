@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmselfsup.registry import HOOKS
 
-from ..checkpoints import write_atomically
+from mmaccel.fileio import write_atomically
 
 _TIME = 'train_seconds'
 

@@ -12,10 +12,10 @@ from mmengine.model import is_model_wrapper
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
+from mmaccel.models.plan import StepPlan
 from mmaccel.seeding import PLAN, derived_generator
 
 from ..phases import Phase, phase_at, read_changes, read_phases, shares
-from ..plan import StepPlan
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
 

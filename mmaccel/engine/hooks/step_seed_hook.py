@@ -7,8 +7,9 @@ from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
 from mmselfsup.registry import HOOKS
 
-from mmaccel.datasets.epoch_sampler import epoch_sampler
 from mmaccel.seeding import STEP, seed_host
+
+from ..epoch_sampler import epoch_sampler
 
 
 @HOOKS.register_module()

@@ -10,11 +10,10 @@ from mmengine.logging import print_log
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
-from mmaccel.engine.plan import StepPlan
-from mmaccel.evaluation.representation import effective_rank, feature_std
-
 from ..necks import IntermediateNeck
+from ..plan import StepPlan
 from ..utils.norms import running_statistics
+from ..utils.representation import effective_rank, feature_std
 from ..utils.stages import (
     Branch,
     Stage,

@@ -9,9 +9,10 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
-from mmaccel.engine.plan import SELECTIONS
-
 from .windows import crop_windows, draw_windows, pool_windows, window_size
+
+#: Which of the candidate windows go on (paper, Table 5).
+SELECTIONS = ('hard', 'easy', 'random')
 
 
 class Selection(NamedTuple):

@@ -9,10 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmselfsup.registry import HOOKS as MMSELFSUP_HOOKS
 
+from mmaccel.engine.config import dicts
 from mmaccel.errors import ConfigError
-from mmaccel.evaluation.record import write_record
 
-from ..config import dicts
+from ..record import write_record
 
 _INFO = 'transfer'  # in the message hub, and so in checkpoints
 

@@ -9,8 +9,8 @@ from typing import Collection, Sequence
 import numpy as np
 from PIL import Image
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 
 from .install import install
 from .sources import FolderSource, Source

@@ -13,8 +13,8 @@ from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmaccel.engine.hooks import ResultHook
 from mmaccel.errors import ConfigError
+from mmaccel.evaluation.hooks import ResultHook
 
 METRICS = {'share/right': 'top1'}
 HOOK = dict(

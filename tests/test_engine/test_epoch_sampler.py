@@ -2,7 +2,8 @@ import pytest
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import BatchSampler
 
-from mmaccel.datasets import EpochSampler, SeededDataset
+from mmaccel.datasets import SeededDataset
+from mmaccel.engine import EpochSampler
 
 
 @pytest.mark.parametrize('epoch', [0, 3])

@@ -15,9 +15,10 @@ from mmselfsup.registry import DATASETS, HOOKS
 from torch.utils.data import DataLoader, Subset
 
 from mmaccel.errors import ConfigError
-from mmaccel.evaluation.features import extract_features, sample_label
-from mmaccel.evaluation.knn import knn_classify
-from mmaccel.evaluation.random_state import keep_random_state
+
+from ..features import extract_features, sample_label
+from ..knn import knn_classify
+from ..random_state import keep_random_state
 
 
 @HOOKS.register_module()

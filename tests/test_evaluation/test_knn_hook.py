@@ -11,9 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS
 
-from mmaccel.engine.hooks.knn_hook import _build_loader, _gather
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import evaluation_mode, extract_features, knn_top1
+from mmaccel.evaluation.hooks.knn_hook import _build_loader, _gather
 from tests.builders import build, moco_config
 from tests.small_run import labelled, records, run_config, train, write_dataset
 

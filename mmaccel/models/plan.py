@@ -8,9 +8,6 @@ import torch
 
 from mmaccel.seeding import WINDOW, derived_generator
 
-#: Which of the candidate windows go on (paper, Table 5).
-SELECTIONS = ('hard', 'easy', 'random')
-
 
 @dataclass(frozen=True)
 class StepPlan:

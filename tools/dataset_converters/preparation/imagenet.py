@@ -9,8 +9,8 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Iterator, Sequence
 
-from mmaccel.engine.checkpoints import write_atomically
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import write_atomically
 
 from .finding import Finding
 from .images import image_fault, spread

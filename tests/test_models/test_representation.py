@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmaccel.evaluation import effective_rank, feature_std
+from mmaccel.models.utils.representation import effective_rank, feature_std
 
 
 def test_std_of_signed_axes_is_one():

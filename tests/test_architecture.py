@@ -1,0 +1,78 @@
+"""The rooms of the package import one way (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mmaccel
+
+PACKAGE = Path(mmaccel.__file__).parent
+#: Rooms from the ground up: each imports only itself and what stands before it.
+GROUND = ('errors', 'version', 'fileio', 'seeding', 'hardware')
+ROOMS = ('compat', 'models', 'datasets', 'engine', 'evaluation', 'analysis', 'cli')
+#: Rooms that ignore one another, though one stands before the other.
+APART = {('engine', 'datasets')}
+
+
+def imports(path, package=PACKAGE):
+    """Modules of mmaccel that a file imports, by their dotted names, with lines."""
+    parts = ('mmaccel', *path.relative_to(package).with_suffix('').parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[: len(parts) - node.level] if node.level else ()
+            module = '.'.join((*above, *filter(None, [node.module])))
+            yield module, node.lineno
+            if module == 'mmaccel':
+                for alias in node.names:
+                    yield f'mmaccel.{alias.name}', node.lineno
+
+
+def room(module):
+    """Room of a dotted name; None for one that is not of the package."""
+    parts = module.split('.')
+    return parts[1] if parts[0] == 'mmaccel' and len(parts) > 1 else None
+
+
+def upward(package=PACKAGE):
+    """Imports that run against the order, as ``file:line imports room``."""
+    found = []
+    for path in sorted(package.rglob('*.py')):
+        here = room(
+            '.'.join(('mmaccel', *path.relative_to(package).with_suffix('').parts))
+        )
+        if '.mim' in path.parts or (here not in GROUND and here not in ROOMS):
+            continue  # the package's face and its start stand above all rooms
+        below = () if here in GROUND else (*GROUND, *ROOMS[: ROOMS.index(here)])
+        for module, line in imports(path, package):
+            there = room(module)
+            known = there in GROUND or there in ROOMS
+            if (known and there != here and there not in below) or (
+                here,
+                there,
+            ) in APART:
+                found.append(f'{path.relative_to(package)}:{line} imports {there}')
+    return found
+
+
+def test_no_room_imports_from_above():
+    assert upward() == []
+
+
+@pytest.mark.parametrize(
+    'file, line',
+    [
+        ('models/plan.py', 'from mmaccel.engine.config import load_config'),
+        ('models/utils/deep.py', 'from ...evaluation import knn'),
+        ('engine/loops.py', 'def late():\n    import mmaccel.datasets.load_views'),
+        ('errors.py', 'from mmaccel import engine'),
+    ],
+)
+def test_an_import_from_above_is_found(tmp_path, file, line):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(line + '\n')
+    assert len(upward(tmp_path)) == 1
