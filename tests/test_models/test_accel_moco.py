@@ -7,7 +7,7 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import nn
 
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.backbones import stage_channels
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
