@@ -80,8 +80,7 @@ class AccelMoCo(AccelMixin, MoCo):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what
-            :func:`pair_statistics` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Updates the key encoder and the queues; those that a loss has read once

@@ -57,8 +57,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what
-            :func:`pair_statistics` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Gathers vectors over ranks.

@@ -71,8 +71,7 @@ class AccelSwAV(AccelMixin, SwAV):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what
-            :func:`pair_statistics` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Updates the queues of the stages with a loss. Sinkhorn sums over ranks.

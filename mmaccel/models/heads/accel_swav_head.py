@@ -18,7 +18,7 @@ class AccelSwAVHead(BaseModule):
         num_exits (int): Number of exits. Defaults to 4.
 
     Attributes:
-        losses (ModuleList): One loss an exit.
+        losses (ModuleList): One loss per exit.
     """
 
     def __init__(self, loss: dict, num_exits: int = 4) -> None:
