@@ -29,6 +29,7 @@ import mmengine
 import mmselfsup
 import torch
 import torchvision
+from mmaccel.engine.cli import Command
 from mmengine.config import Config
 
 from mmaccel.analysis import Numerics, Spread, StepRunner
@@ -36,7 +37,6 @@ from mmaccel.analysis.device import device_name
 from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
 from mmaccel.analysis.measure import Timed, peak_memory_mb, ratios, time_steps
 from mmaccel.analysis.numerics import PRECISIONS
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.fileio import write_atomically
 from mmaccel.version import __version__

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
-import sys
 
 import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.runner import LogProcessor
 from mmselfsup.registry import LOG_PROCESSORS
+
+from mmaccel.hardware import process_peak_mb
 
 _NUM_STAGES = 4  # of a ResNet
 _EXIT_KEY = re.compile(r'(.+)_exit(\d+)')
@@ -91,9 +92,9 @@ class AccelLogProcessor(LogProcessor):
             if 'data_time' in values:
                 extra['data_wait'] = values['data_time'] / values['time']
         if 'memory' not in values:  # mmengine fills it on a GPU
-            memory = _peak_process_memory()
+            memory = process_peak_mb()
             if memory is not None:
-                extra['memory'] = memory
+                extra['memory'] = int(memory)
         seconds = runner.message_hub.get_info('train_seconds')
         if seconds is not None:
             extra['train_seconds'] = seconds
@@ -200,13 +201,3 @@ def _batch_size(dataloader) -> int | None:
     if dataloader.batch_size is not None:
         return dataloader.batch_size
     return getattr(dataloader.batch_sampler, 'batch_size', None)
-
-
-def _peak_process_memory() -> int | None:
-    """Peak resident memory of this process in MB, None where it is not known."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == 'darwin' else 2**10)

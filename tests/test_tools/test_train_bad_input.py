@@ -2,8 +2,9 @@
 
 import pytest
 
+from mmaccel.cli import main
 from tests.folder_run import write_config, write_images
-from tests.processes import load_tool, run_tool
+from tests.processes import run_tool
 
 DATA = 'train_dataloader.dataset'
 IMAGENET = {
@@ -35,7 +36,7 @@ def preflight(tmp_path, images, capsys, *argv, accel=False, **options):
     """What ``tools/train.py`` says before it builds anything."""
     config = write_config(tmp_path / 'run.py', images, accel=accel, **options)
     argv = argv or ['--work-dir', str(tmp_path / 'out')]
-    assert load_tool('train').main([config, *argv]) == 1
+    assert main(['train', config, *argv]) == 1
     return told(capsys.readouterr().err)
 
 
@@ -93,7 +94,7 @@ def test_default_queue_and_several_processes(tmp_path, images, capsys, monkeypat
     monkeypatch.setenv('WORLD_SIZE', '3')
     config = write_config(tmp_path / 'run.py', images)
     argv = [config, '--work-dir', str(tmp_path / 'out'), '--launcher', 'pytorch']
-    assert load_tool('train').main(argv) == 1
+    assert main(['train', *argv]) == 1
     text = told(capsys.readouterr().err)
     assert (
         'total batch 12 (4 images x 3 process(es)); set model.queue_len=24 or 36'
@@ -187,7 +188,7 @@ def test_command_line(tmp_path, images, capsys, monkeypatch, argv, expected):
     monkeypatch.chdir(tmp_path)
     config = write_config(tmp_path / 'run.py', images)
     argv = [arg.format(config=config) for arg in argv]
-    assert load_tool('train').main(argv) == 1
+    assert main(['train', *argv]) == 1
     assert expected in told(capsys.readouterr().err)
 
 
@@ -228,7 +229,7 @@ def test_debug_shows_the_traceback(tmp_path, images, monkeypatch):
     from mmaccel.errors import ConfigError
 
     with pytest.raises(ConfigError):
-        load_tool('train').main([*argv, '--debug'])
+        main(['train', *argv, '--debug'])
     monkeypatch.setenv('MMACCEL_DEBUG', '1')
     with pytest.raises(ConfigError):
-        load_tool('train').main(argv)
+        main(['train', *argv])

@@ -22,12 +22,12 @@ except ModuleNotFoundError as error:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
 import torch
+from mmaccel.engine.cli import Command
 from mmengine.config import DictAction
 
 from mmaccel.analysis import Spread, StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.loading import Delivery, LoadingRunner, use_one_thread
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.fileio import write_atomically
 

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
 import torch
+from mmaccel.engine.cli import Command
 from mmengine.config import DictAction
 
 from mmaccel.analysis import Numerics, Spread, StepRunner
@@ -37,7 +38,6 @@ from mmaccel.analysis.measure import (
     time_steps,
 )
 from mmaccel.analysis.numerics import LAYOUTS, PRECISIONS
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically

@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
 import torch
+from mmaccel.engine.cli import Command
 from mmengine.config import Config, DictAction
 from mmselfsup.registry import MODELS
 
@@ -36,7 +37,6 @@ from mmaccel.analysis.batch_size import (
 )
 from mmaccel.analysis.device import device_name, limit_memory
 from mmaccel.analysis.numerics import LAYOUTS, PRECISIONS
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically

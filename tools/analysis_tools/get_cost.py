@@ -15,11 +15,11 @@ except ModuleNotFoundError as error:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
 import torch
+from mmaccel.engine.cli import Command
 from mmengine.config import DictAction
 
 from mmaccel.analysis import StepRunner, cost_of_step
 from mmaccel.analysis.floor import Ceilings, floor_of_step, measure_ceilings
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 
 EXAMPLES = """examples:

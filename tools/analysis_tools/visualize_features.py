@@ -13,12 +13,12 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
+from mmaccel.engine.cli import Command
 from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import MODELS
 
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.engine.weights import PREFIX, load_backbone
 from mmaccel.errors import ConfigError

@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 import torch
+from mmaccel.engine.cli import Command
 from mmengine.config import Config, DictAction
 from mmengine.dataset import Compose, default_collate
 from mmengine.device import get_device
@@ -28,7 +29,6 @@ from torch import nn
 from mmaccel.analysis.picked_windows import StageWindows, pick_windows
 from mmaccel.analysis.windows_plot import describe, draw_sheet, draw_windows
 from mmaccel.datasets import UnlabelledFolder
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError

@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
+from mmaccel.engine.cli import Command
 from preparation import (
     Finding,
     Source,
@@ -40,7 +41,6 @@ from preparation.voc import (
     check_voc,
 )
 
-from mmaccel.engine.cli import Command
 from mmaccel.errors import ConfigError
 
 EXAMPLES = """

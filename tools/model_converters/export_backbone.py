@@ -20,9 +20,9 @@ except ModuleNotFoundError as error:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
 import torch
+from mmaccel.engine.cli import Command
 from torch import Tensor, nn
 
-from mmaccel.engine.cli import Command
 from mmaccel.engine.weights import (
     COUNTER,
     PREFIX,

@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # a plain checkout
 
 import torch
+from mmaccel.engine.cli import Command
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dataset import default_collate
 from mmengine.device import get_device
@@ -29,7 +30,6 @@ from mmselfsup.registry import DATASETS, MODELS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmaccel.engine.cli import Command
 from mmaccel.engine.config import load_config
 from mmaccel.engine.preflight import check_work_dir
 from mmaccel.engine.weights import PREFIX, load_backbone
