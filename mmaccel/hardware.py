@@ -38,8 +38,8 @@ def processor_name(device: str | torch.device | None = None) -> str:
     """
     import torch
 
-    device = torch.device(choose_device() if device is None else device)
-    if device.type == 'cuda':
+    device = choose_device() if device is None else device
+    if torch.device(device).type == 'cuda':
         return torch.cuda.get_device_name(device)
     with suppress(OSError):
         for line in Path('/proc/cpuinfo').read_text().splitlines():
@@ -55,13 +55,13 @@ def process_peak_mb() -> float | None:
     """
     with suppress(OSError, IndexError):
         status = Path('/proc/self/status').read_text()
-        return int(status.partition('VmHWM:')[2].split()[0]) / 2**10
+        return round(int(status.partition('VmHWM:')[2].split()[0]) / 2**10, 1)
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+    return round(peak / (2**20 if sys.platform == 'darwin' else 2**10), 1)
 
 
 def forget_process_peak() -> None:

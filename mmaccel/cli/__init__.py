@@ -1,8 +1,9 @@
 """The command `mmaccel <verb>`, which reads its arguments before it imports the stack.
 
 A verb is a module with a docstring, ``EXAMPLES``, ``add_arguments(parser)`` and
-``run(args)``. Its imports at module level are light; those of torch, mmengine and the
-other rooms stand in the functions that use them.
+``run(args)``; ``check(args)``, if there is one, raises ``ArgumentTypeError`` for
+arguments that do not go together. Imports at module level are light; those of torch,
+mmengine and the other rooms stand in the functions that use them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,21 @@ from mmaccel.version import __version__
 
 from .command import Command
 
-VERBS = ('train', 'test', 'doctor')
+VERBS = (
+    'train',
+    'test',
+    'probe',
+    'cost',
+    'step',
+    'data',
+    'batch-size',
+    'plot',
+    'windows',
+    'features',
+    'spread',
+    'export',
+    'doctor',
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         except ImportError as error:
             print(f'error: {error}', file=sys.stderr)
             return 1
-    return args.command.run(lambda _: args.module.run(args))
+    try:
+        return args.command.run(lambda _: args.module.run(args))
+    except argparse.ArgumentTypeError as error:  # wrong on this machine
+        return args.parser.error(str(error))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from mmaccel.fileio import write_atomically
 from mmaccel.hardware import process_rank
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
     from mmengine.runner import Runner
 
 _EXPECTED = (ConfigError, TrainingStopped)
@@ -35,7 +36,7 @@ def at_least(least: int) -> Callable[[str], int]:
 def setting(text: str) -> str:
     """Type of ``--cfg-options``: ``KEY=VALUE`` whose brackets are balanced.
 
-    The value is read once mmengine is there, see :func:`read_settings`.
+    The value is read once mmengine is there, see :func:`load`.
     """
     key, equals, value = text.partition('=')
     if not (key and equals):
@@ -45,15 +46,16 @@ def setting(text: str) -> str:
     return text
 
 
-def read_settings(pairs: list[str] | None) -> dict[str, Any] | None:
-    """Turn ``--cfg-options`` into overrides, as MMEngine's tools do."""
-    if not pairs:
-        return None
+def load(args: argparse.Namespace) -> Config:
+    """Read ``config`` and apply ``--cfg-options``, whose values MMEngine parses."""
     from mmengine.config import DictAction
 
+    from mmaccel.engine.config import load_config
+
     parser = argparse.ArgumentParser()
-    parser.add_argument('settings', nargs='+', action=DictAction)
-    return parser.parse_args(['--', *pairs]).settings
+    parser.add_argument('options', nargs='*', action=DictAction)
+    given = parser.parse_args(['--', *(args.cfg_options or ())])
+    return load_config(args.config, given.options or None)
 
 
 _SHARED: dict[str, dict[str, Any]] = {
@@ -103,7 +105,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-def shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+def shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
     """Add arguments that several verbs have, with what this one changes in them."""
     for name in names:
         parser.add_argument(name, **{**_SHARED[name], **changes})
@@ -114,6 +116,11 @@ def save(path: str | None, report: Any) -> None:
     if path:
         text = json.dumps(report, indent=2, default=float)  # a tensor is a number
         write_atomically(path, f'{text}\n'.encode())
+
+
+def exit_title(name: str) -> str:
+    """What a table calls a variant of the step."""
+    return f'exit {name}' if name.isdigit() else name.replace('_like', ', alike')
 
 
 class Command:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmaccel.errors import ConfigError
 
-from .command import read_settings, save, shared
+from .command import load, save, shared
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> None:
 
 def read_config(args: argparse.Namespace) -> Config:
     """Build the evaluation's config from the command line."""
-    from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+    from mmaccel.engine.config import prepare_config, set_work_dir
     from mmaccel.engine.preflight import check_data, check_work_dir
 
-    cfg = load_config(args.config, read_settings(args.cfg_options))
+    cfg = load(args)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
     use_validation(cfg)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mmaccel.errors import ConfigError
 from mmaccel.hardware import process_rank
 
-from .command import read_settings, shared
+from .command import load, shared
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -107,10 +107,10 @@ def run(args: argparse.Namespace) -> None:
 
 def read_config(args: argparse.Namespace) -> Config:
     """Build the run's config from the command line."""
-    from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+    from mmaccel.engine.config import prepare_config, set_work_dir
     from mmaccel.engine.weights import set_pretrained
 
-    cfg = load_config(args.config, read_settings(args.cfg_options))
+    cfg = load(args)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
     if args.seed is not None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmaccel.cli import main
 from tests.folder_run import write_config, write_images
 from tests.processes import TOOLS, run_tool
 

@@ -18,10 +18,10 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.engine.cli import Command
 from preparation import as_table, explain
 from preparation.imagenet import Counts, ImageNetFolder
 
+from mmaccel.cli.command import Command
 from mmaccel.errors import ConfigError
 
 EXAMPLES = """

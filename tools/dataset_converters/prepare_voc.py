@@ -20,7 +20,6 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.engine.cli import Command
 from preparation import (
     Finding,
     Source,
@@ -41,6 +40,7 @@ from preparation.voc import (
     check_voc,
 )
 
+from mmaccel.cli.command import Command
 from mmaccel.errors import ConfigError
 
 EXAMPLES = """
