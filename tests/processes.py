@@ -30,6 +30,14 @@ def load_tool(name):
     return module
 
 
+def exit_code(*argv):
+    """Exit code of ``mmaccel argv`` in this process, of wrong arguments too."""
+    try:
+        return main([str(argument) for argument in argv])
+    except SystemExit as error:
+        return error.code
+
+
 def run_tool(verb, *argv, log, ranks=1, timeout=120):
     """Exit code of ``mmaccel verb argv``, negative for a signal.
 

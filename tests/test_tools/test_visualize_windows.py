@@ -1,7 +1,4 @@
-"""tools/analysis_tools/visualize_windows.py."""
-
-import importlib.util
-from pathlib import Path
+"""``mmaccel windows``."""
 
 import matplotlib.image
 import numpy as np
@@ -9,18 +6,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmaccel.analysis import windows_plot
+from mmaccel.analysis.windows_run import batches_of
 from tests.builders import build, moco_config
 from tests.folder_run import write_config, write_images
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'visualize_windows.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('visualize_windows', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.processes import exit_code
 
 
 @pytest.fixture
@@ -34,10 +24,10 @@ def run(tmp_path, monkeypatch):
     return tmp_path
 
 
-def argv(run, **options):
-    given = dict(images=run / 'images', out=run / 'out', **options)
-    flags = [str(x) for key, value in given.items() for x in (f'--{key}', value)]
-    return [str(run / 'cfg.py'), str(run / 'epoch_1.pth'), *flags]
+def command(run, **options):
+    given = {'images': run / 'images', 'out': run / 'out', **options}
+    flags = [x for key, value in given.items() if value for x in (f'--{key}', value)]
+    return exit_code('windows', run / 'cfg.py', run / 'epoch_1.pth', *flags)
 
 
 def orange(path):
@@ -45,8 +35,8 @@ def orange(path):
     return (np.abs(image - np.array([0xE6, 0x9F, 0]) / 255).max(-1) < 0.02).sum()
 
 
-def test_a_picture_an_image_and_a_sheet(tool, run, capsys):
-    assert tool.main(argv(run)) == 0
+def test_a_picture_an_image_and_a_sheet(run, capsys):
+    assert command(run) == 0
     pictures = sorted(path.name for path in (run / 'out').glob('*.png'))
     assert len(pictures) == 6 and pictures[-1] == 'sheet.png'
     assert all(orange(run / 'out' / name) > 500 for name in pictures)
@@ -56,10 +46,8 @@ def test_a_picture_an_image_and_a_sheet(tool, run, capsys):
     assert 'Wrote 5 pictures' in printed
 
 
-def test_sample_photographs_are_the_default(tool, run, capsys):
-    command = argv(run)
-    del command[2:4]
-    assert tool.main(command) == 0
+def test_sample_photographs_are_the_default(run, capsys):
+    assert command(run, images=None) == 0
     assert {path.name for path in (run / 'out').iterdir()} == {
         '000_china.png',
         '001_flower.png',
@@ -67,60 +55,56 @@ def test_sample_photographs_are_the_default(tool, run, capsys):
     }
 
 
-def test_same_seed_same_windows(tool, run, capsys, monkeypatch):
-    monkeypatch.setattr(tool, 'draw_windows', lambda *_: None)
-    monkeypatch.setattr(tool, 'draw_sheet', lambda *_: None)
+def test_same_seed_same_windows(run, capsys, monkeypatch):
+    monkeypatch.setattr(windows_plot, 'draw_windows', lambda *_: None)
+    monkeypatch.setattr(windows_plot, 'draw_sheet', lambda *_: None)
     lines = []
     for seed in (1, 1, 2):
-        assert tool.main(argv(run, num=2, seed=seed)) == 0
+        assert command(run, num=2, seed=seed) == 0
         lines.append([x for x in capsys.readouterr().out.splitlines() if 'loss' in x])
     assert len(lines[0]) == 2
     assert lines[0] == lines[1] != lines[2]
 
 
-def test_batches_that_a_queue_takes(tool):
-    assert tool.batches_of(5, 32) == [range(0, 4), range(1, 5)]
-    assert tool.batches_of(6, None) == [range(0, 6)]
-    assert tool.batches_of(8, 65536) == [range(0, 8)]
-    assert tool.batches_of(7, 12) == [range(0, 6), range(1, 7)]
+def test_batches_that_a_queue_takes():
+    assert batches_of(5, 32) == [range(0, 4), range(1, 5)]
+    assert batches_of(6, None) == [range(0, 6)]
+    assert batches_of(8, 65536) == [range(0, 8)]
+    assert batches_of(7, 12) == [range(0, 6), range(1, 7)]
 
 
-def refused(tool, command, capsys):
-    assert tool.main(command) == 1
-    error = capsys.readouterr().err
-    assert error.startswith('error: ') and error.count('\n') == 1
-    return error
+def refused(run, capsys, code=1, **options):
+    assert command(run, **options) == code
+    return capsys.readouterr().err
 
 
-def test_wrong_checkpoints_are_refused(tool, run, capsys):
+def test_wrong_checkpoints_are_refused(run, capsys):
     path = run / 'epoch_1.pth'
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert 'damaged' in refused(tool, argv(run), capsys)
+    assert 'damaged' in refused(run, capsys)
     baseline = build(moco_config(accel=False))
     torch.save(dict(state_dict=baseline.state_dict()), path)
-    error = refused(tool, argv(run), capsys)
+    error = refused(run, capsys)
     assert "not one of this config's model" in error and 'missing in it' in error
     other = build(moco_config(queue_len=64, crop_layer=dict(type='HardPairCropLayer')))
     torch.save(dict(state_dict=other.state_dict()), path)
-    assert 'queues.0.features' in refused(tool, argv(run), capsys)
+    assert 'queues.0.features' in refused(run, capsys)
     path.unlink()
-    assert 'there is no checkpoint' in refused(tool, argv(run), capsys)
+    assert 'there is no checkpoint' in refused(run, capsys)
     assert not (run / 'out').exists()
 
 
-def test_models_without_windows_are_refused(tool, run, capsys):
+def test_models_without_windows_are_refused(run, capsys):
     write_config(
         run / 'cfg.py', run / 'images', accel=True, **{'model.crop_layer': None}
     )
-    assert 'cuts no windows' in refused(tool, argv(run), capsys)
+    assert 'cuts no windows' in refused(run, capsys)
     write_config(run / 'cfg.py', run / 'images')
-    assert 'has no Accel model but model.type=' in refused(tool, argv(run), capsys)
+    assert 'has no Accel model but model.type=' in refused(run, capsys)
 
 
-def test_images_that_are_not_there(tool, run, capsys):
+def test_images_that_are_not_there(run, capsys):
     (run / 'empty').mkdir()
-    command = argv(run)
-    command[command.index('--images') + 1] = str(run / 'empty')
-    assert 'give --images a folder' in refused(tool, command, capsys)
-    assert 'at least 2' in refused(tool, argv(run, num=1), capsys)
+    assert '--images' in refused(run, capsys, images=run / 'empty')
+    assert 'at least 2' in refused(run, capsys, code=2, num=1)

@@ -11,13 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
-
+sys.path.append(str(Path(__file__).parents[1]))
+import _checkout  # noqa: F401, it finds mmaccel
 from preparation import as_table, explain
 from preparation.imagenet import Counts, ImageNetFolder
 

@@ -12,9 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity
-
 EXAMPLES = """
 examples:
   # download (170 MB) and convert
@@ -45,6 +42,8 @@ def convert(root: Path, out: Path) -> None:
     Raises:
         UnavailableError: If the files are missing or damaged.
     """
+    from torchvision.datasets import CIFAR10
+
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         for split in SPLITS:
@@ -75,6 +74,9 @@ def prepare(data: Path | None, out: Path) -> None:
     """
     if is_complete(out):
         return
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
     if data is not None:
         archive = data / CIFAR10.filename
         if archive.is_file() and not (data / CIFAR10.base_folder).is_dir():

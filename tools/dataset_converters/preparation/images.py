@@ -9,7 +9,7 @@ from typing import Sequence, TypeVar
 
 from PIL import Image
 
-from mmaccel.datasets.checked_image import check_complete
+from mmaccel.fileio import check_complete
 
 T = TypeVar('T')
 
