@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a pretrained backbone by everything the paper judges one by.
+# Evaluate a pretrained backbone by everything that the paper reports.
 
 STEPS=(linear knn stages detection-frozen detection segmentation-frozen segmentation)
 
@@ -78,12 +78,7 @@ if [[ -z "$WORK_DIR" ]]; then
   WORK_DIR="$(dirname "$CKPT")/benchmarks/${stem%.*}${SEED:+-seed$SEED}"
 fi
 
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-if [[ -z "${PYTHON:-}" ]]; then
-  PYTHON=python
-  [[ -x "$ROOT/.venv/bin/python" ]] && PYTHON="$ROOT/.venv/bin/python"
-fi
-export PYTHON
+source "$(dirname "${BASH_SOURCE[0]}")/../_launch.sh"
 BENCHMARKS="$ROOT/configs/benchmarks"
 [[ -f "$CKPT" ]] || die "there is no checkpoint $CKPT"
 
@@ -99,7 +94,7 @@ fi
 family() {
   local method="$METHOD"
   if [[ -z "$method" ]]; then
-    method="$(PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" "$PYTHON" -c '
+    method="$("$PYTHON" -c '
 import sys
 from mmaccel.evaluation.recipe import parse_config, read_recipe
 from mmaccel.evaluation.record import checkpoint_meta, load_checkpoint
