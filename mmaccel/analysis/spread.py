@@ -19,8 +19,9 @@ from mmaccel.engine.preflight import check_data
 from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
 from mmaccel.models.algorithms.accel_base import AccelMixin
+from mmaccel.models.utils.backbones import stage_names
 from mmaccel.models.utils.representation import effective_rank, feature_std
-from mmaccel.models.utils.stages import split_stages, stage_names
+from mmaccel.models.utils.stages import split_stages
 
 
 class FeatureSpread(NamedTuple):

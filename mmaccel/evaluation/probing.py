@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from mmaccel.engine.preflight import check_work_dir
 from mmaccel.engine.weights import load_backbone
 from mmaccel.errors import ConfigError
-from mmaccel.models.utils.stages import stage_names
+from mmaccel.models.utils.backbones import stage_names
 
 from .cached_features import (
     FeatureCache,
