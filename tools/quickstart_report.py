@@ -11,14 +11,13 @@ sys.path.append(str(Path(__file__).parent))
 import _checkout  # noqa: F401, it finds mmaccel
 
 from mmaccel.cli import start
-from mmaccel.cli.command import Command, save
+from mmaccel.cli.command import Command, about, save
 from mmaccel.errors import ConfigError
 
 if TYPE_CHECKING:
     from mmaccel.evaluation.curves import Curve
 
-EXAMPLES = """
-examples:
+EXAMPLES = """\
   python tools/quickstart_report.py work_dirs/quickstart/mocov2-8e \\
       work_dirs/quickstart/accel-mocov2-8e --out work_dirs/quickstart
 """
@@ -112,11 +111,7 @@ def report(work_dirs: list[str], out: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Compare and print; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('baseline', help="work directory of the baseline's run")
     parser.add_argument('accel', help="work directory of the accelerated form's run")
     parser.add_argument(

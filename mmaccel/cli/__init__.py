@@ -15,7 +15,7 @@ from importlib import import_module
 from mmaccel._startup import start
 from mmaccel.version import __version__
 
-from .command import Command
+from .command import Command, about
 
 VERBS = (
     'train',
@@ -68,14 +68,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
     for name in VERBS:
         module = import_module(f'{__name__}.{name.replace("-", "_")}')
-        about = (module.__doc__ or '').strip()
-        verb = verbs.add_parser(
-            name,
-            help=about.partition('\n')[0].rstrip('.'),
-            description=about,
-            epilog=f'examples:\n{module.EXAMPLES.rstrip()}',
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        texts = about(module.__doc__, module.EXAMPLES)
+        short = texts['description'].partition('\n')[0].rstrip('.')
+        verb = verbs.add_parser(name, help=short, **texts)
         module.add_arguments(verb)
         verb.add_argument(
             '--debug', action='store_true', help='show the traceback of every error'

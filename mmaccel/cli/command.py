@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 _EXPECTED = (ConfigError, TrainingStopped)
 
 
+def about(doc: str | None, examples: str) -> dict[str, Any]:
+    """What a parser says of its command: a description and examples."""
+    return dict(
+        description=(doc or '').strip(),
+        epilog=f'examples:\n{examples.rstrip()}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """Type of an option: a whole number that is not below ``least``."""
 
@@ -132,8 +141,8 @@ class Command:
 
     Attributes:
         runner (Runner, optional): To be set by the body once it is built. Before its
-            first iteration a ``ValueError`` or ``FileNotFoundError`` comes from a
-            setting and counts as expected.
+            first iteration a ``ValueError`` or ``OSError`` comes from a setting and
+            counts as expected.
     """
 
     def __init__(self, debug: bool = False) -> None:
@@ -155,9 +164,7 @@ class Command:
             return True
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        return (
-            isinstance(error, (ValueError, FileNotFoundError)) and not self._started()
-        )
+        return isinstance(error, (ValueError, OSError)) and not self._started()
 
     def _started(self) -> bool:
         loop = getattr(self.runner, '_train_loop', None)

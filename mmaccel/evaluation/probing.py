@@ -8,7 +8,7 @@ import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import Iterable, Iterator
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -53,14 +53,6 @@ def _timed(name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     print(f'{name}: {time.perf_counter() - start:.0f} s', flush=True)
-
-
-class Row(NamedTuple):
-    """A line of the table."""
-
-    metric: str
-    value: float
-    remark: str = ''
 
 
 def build_sets(configs: dict[str, dict]) -> dict:
@@ -200,81 +192,13 @@ def default_work_dir(args: argparse.Namespace, dataset: str) -> str:
     return str(path.parent / 'probe' / path.stem / dataset)
 
 
-class Report:
-    """The records of an evaluation, and the table at its end."""
-
-    def __init__(self, args: argparse.Namespace, dataset: str, n: int) -> None:
-        self.args = args
-        self.dataset = dataset
-        self.n = n
-        self.rows: list[Row] = []
-
-    def record(
-        self, task: str, metrics: dict[str, float], protocol: str, rows: list[Row]
-    ) -> None:
-        """Write a task's record, and keep its lines of the table."""
-        precision = f' in {self.args.amp}' if self.args.amp else ''
-        write_record(
-            Path(self.args.work_dir, task),
-            task,
-            metrics,
-            config=self.args.config,
-            dataset=self.dataset,
-            protocol=f'{protocol}; average-pooled features{precision}',
-            n=self.n,
-            pretrained=self.args.checkpoint,
-            seed=self.args.seed,
-        )
-        self.rows += rows
-
-    def add_knn(self, values: list[float]) -> None:
-        """The first number of neighbours counts."""
-        ks = self.args.k
-        metrics = {f'top1_k{k}': value for k, value in zip(ks, values)}
-        self.record(
-            'knn',
-            dict(top1=values[0], **metrics),
-            f'weighted kNN, cosine, k={ks[0]}, temperature {TEMPERATURE}',
-            [Row(f'kNN top1, k={k}', value) for k, value in zip(ks, values)],
-        )
-
-    def add_linear(self, results: dict[str, LinearResult]) -> None:
-        """The final features' classifier, and those of all stages."""
-        if 'linear' in self.args.metrics:
-            final = {'Final': results['Final']}
-            rows = self._linear_rows(final, '')
-            metrics = dict(top1=results['Final'].top1)
-            self.record('linear', metrics, self._linear_protocol(final), rows)
-        if 'stages' in self.args.metrics:
-            rows = self._linear_rows(results, ', {}')
-            metrics = {name: result.top1 for name, result in results.items()}
-            self.record('stages', metrics, self._linear_protocol(results), rows)
-
-    def print(self) -> None:
-        """Print what was measured."""
-        print(f'\n{"dataset":16}{"n":>8}  {"metric":22}{"value":>8}')
-        for row in self.rows:
-            line = f'{self.dataset:16}{self.n:>8}  {row.metric:22}{row.value:>8.2f}'
-            print(f'{line}  {row.remark}'.rstrip())
-
-    def _linear_rows(self, results: dict[str, LinearResult], suffix: str) -> list[Row]:
-        return [
-            Row(
-                'linear top1' + suffix.format(name),
-                result.top1,
-                f'penalty {result.penalty:g}'
-                + ('' if result.converged else ', NOT converged'),
-            )
-            for name, result in results.items()
-        ]
-
-    def _linear_protocol(self, results: dict[str, LinearResult]) -> str:
-        protocol = (
-            'logistic regression to its optimum, L2 penalty chosen on '
-            f'{HELD_OUT:.0%} of the training images'
-        )
-        unsolved = [name for name, result in results.items() if not result.converged]
-        return protocol + (f' (NOT converged: {", ".join(unsolved)})' * bool(unsolved))
+def linear_protocol(results: Iterable[LinearResult]) -> str:
+    """How the classifiers were fitted, and whether all of them are at their optimum."""
+    wrong = '' if all(result.converged for result in results) else ' (NOT converged)'
+    return (
+        'logistic regression to its optimum, L2 penalty chosen on '
+        f'{HELD_OUT:.0%} of the training images{wrong}'
+    )
 
 
 def probe(cfg: Config, args: argparse.Namespace) -> None:
@@ -300,13 +224,50 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
     stages = feature_names(model) if 'stages' in args.metrics else ['Final']
     with _timed('features'):
         train, test = get_features(model, configs, stages, cfg, args)
-    report = Report(args, dataset, len(test.labels))
+    rows: list[tuple[str, float, str]] = []  # metric, value, remark
+
+    def record(task: str, metrics: dict[str, float], protocol: str) -> None:
+        precision = f' in {args.amp}' if args.amp else ''
+        write_record(
+            Path(args.work_dir, task),
+            task,
+            metrics,
+            config=args.config,
+            dataset=dataset,
+            protocol=f'{protocol}; average-pooled features{precision}',
+            n=len(test.labels),
+            pretrained=args.checkpoint,
+            seed=args.seed,
+        )
+
     if 'knn' in args.metrics:
         device = str(next(model.parameters()).device)
         with _timed('kNN'):
-            report.add_knn(evaluate_knn(train, test, args.k, device))
+            values = evaluate_knn(train, test, args.k, device)
+        metrics = {f'top1_k{k}': value for k, value in zip(args.k, values)}
+        first = f'k={args.k[0]}, temperature {TEMPERATURE}'
+        record('knn', dict(top1=values[0], **metrics), f'weighted kNN, cosine, {first}')
+        rows += [(f'kNN top1, k={k}', x, '') for k, x in zip(args.k, values)]
     if {'linear', 'stages'} & set(args.metrics):
         with _timed('linear'):
-            report.add_linear(evaluate_linear(train, test, stages, args.seed))
-    report.print()
+            found = evaluate_linear(train, test, stages, args.seed)
+        final, every = found['Final'], list(found.values())
+        if 'linear' in args.metrics:
+            record('linear', dict(top1=final.top1), linear_protocol([final]))
+            rows.append(('linear top1', final.top1, _remark(final)))
+        if 'stages' in args.metrics:
+            metrics = {name: result.top1 for name, result in found.items()}
+            record('stages', metrics, linear_protocol(every))
+            rows += [
+                (f'linear top1, {n}', r.top1, _remark(r)) for n, r in found.items()
+            ]
+
+    print(f'\n{"dataset":16}{"n":>8}  {"metric":22}{"value":>8}')
+    for metric, value, remark in rows:
+        line = f'{dataset:16}{len(test.labels):>8}  {metric:22}{value:>8.2f}  {remark}'
+        print(line.rstrip())
     print(f'Records: {args.work_dir}/*/result.json')
+
+
+def _remark(result: LinearResult) -> str:
+    return f'penalty {result.penalty:g}' + ', NOT converged' * (not result.converged)

@@ -95,11 +95,11 @@ def test_what_is_there_is_kept(tool, tmp_path, monkeypatch):
     monkeypatch.undo()
     (tmp_path / 'train/a').mkdir(parents=True)
     (tmp_path / 'test/a').mkdir(parents=True)
-    for split, count in tool.SPLITS.items():
+    for split, count in tool.IMAGES_PER_CLASS.items():
         for i in range(10 * count - 1):
             (tmp_path / split / 'a' / f'{i}.png').touch()
     assert not tool.is_complete(tmp_path)
-    for split in tool.SPLITS:
+    for split in tool.IMAGES_PER_CLASS:
         (tmp_path / split / 'a' / 'last.png').touch()
     assert tool.is_complete(tmp_path)
     tool.prepare(tmp_path / 'nowhere', tmp_path)

@@ -335,7 +335,7 @@ def zero(path):
 
 
 @pytest.mark.parametrize('name', DAMAGES)
-def test_damage_is_told_by_a_check_and_mended_from_the_archives(
+def test_damage_is_told_by_a_check_and_repaired_from_the_archives(
     run, given, devkit, name
 ):
     damage, part, message, archive = DAMAGES[name]
@@ -552,8 +552,8 @@ def test_bad_archives_are_refused_before_anything_is_written(run, given, tmp_pat
     shutil.copy(given.archives / TRAINVAL_12, archives / TRAINVAL_07)
     error = refused('--only', 'voc2007', '--archives', archives)
     assert 'has no folder VOC2007' in error
-    assert 'mend --archives' in refused('--archives', tmp_path / 'none')
-    assert 'mend --sbd' in refused('--sbd', tmp_path / 'none')
+    assert '--archives' in refused('--archives', tmp_path / 'none')
+    assert '--sbd' in refused('--sbd', tmp_path / 'none')
 
 
 @pytest.mark.parametrize(
@@ -589,7 +589,7 @@ def test_a_bad_sbd_changes_nothing_in_place(
     assert not (devkit / LISTS / 'aug.txt').exists()
 
 
-def test_an_archive_that_does_not_mend_is_named(run, given, tmp_path):
+def test_an_archive_that_does_not_help_is_named(run, given, tmp_path):
     archives, out = tmp_path / 'archives', tmp_path / 'VOCdevkit'
     archives.mkdir()
     with tarfile.open(given.archives / TRAINVAL_12) as whole, tarfile.open(
@@ -601,7 +601,7 @@ def test_an_archive_that_does_not_mend_is_named(run, given, tmp_path):
     code, text, _ = run('--out', out, '--only', 'voc2012', '--archives', archives)
     assert code == 1
     assert rows(text)['VOC2012 train SegmentationClass'] == (3, 4, 'incomplete')
-    assert f'{archives / TRAINVAL_12} did not mend this' in text
+    assert f'{archives / TRAINVAL_12} did not repair this' in text
 
 
 def test_a_full_disk_is_told_before_writing(run, given, tmp_path, monkeypatch):

@@ -16,11 +16,10 @@ import _checkout  # noqa: F401, it finds mmaccel
 from preparation import as_table, explain
 from preparation.imagenet import Counts, ImageNetFolder
 
-from mmaccel.cli.command import Command
+from mmaccel.cli.command import Command, about
 from mmaccel.errors import ConfigError
 
-EXAMPLES = """
-examples:
+EXAMPLES = """\
   # what is there, and a sample of the images
   python tools/dataset_converters/check_imagenet.py data/imagenet
 
@@ -34,11 +33,7 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('data_root', type=Path, metavar='DATA_ROOT', help='the folder')
     parser.add_argument(
         '--full',

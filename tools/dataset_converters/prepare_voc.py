@@ -3,7 +3,11 @@
 Unpacks the archives you have, makes the augmented masks and lists, and tells what is
 missing, damaged or wrong. Nothing is downloaded; what is complete is left alone; what
 was interrupted goes on when called again. Exit code 0 only if all that was asked for
-is complete.
+is complete. The archives, as their official pages offer them:
+
+  VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar   voc2007
+  VOCtrainval_11-May-2012.tar                            voc2012, and sbd's images
+  benchmark.tgz                                          sbd
 """
 
 from __future__ import annotations
@@ -35,16 +39,10 @@ from preparation.voc import (
     check_voc,
 )
 
-from mmaccel.cli.command import Command
+from mmaccel.cli.command import Command, about
 from mmaccel.errors import ConfigError
 
-EXAMPLES = """
-archives, as their official pages offer them:
-  VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar   voc2007
-  VOCtrainval_11-May-2012.tar                            voc2012, and sbd's images
-  benchmark.tgz                                          sbd
-
-examples:
+EXAMPLES = """\
   # everything, all four archives in one folder
   python tools/dataset_converters/prepare_voc.py --out data/VOCdevkit \\
       --archives downloads
@@ -64,11 +62,7 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument(
         '--out',
         type=Path,
@@ -185,7 +179,7 @@ def remedies(
             lines.append(refused[archive.name])
         elif path is not None:
             lines.append(
-                f'{path} did not mend this: it is not the whole {archive.name}; get '
+                f'{path} did not repair this: it is not the whole {archive.name}; get '
                 f'it again from {archive.page}'
             )
         else:
@@ -225,9 +219,11 @@ def main(argv: list[str] | None = None, splits: Sequence[Split] = SPLITS) -> int
 
     def body(command: Command) -> None:
         if args.archives is not None and not args.archives.is_dir():
-            raise ConfigError(f'there is no folder {args.archives}; mend --archives')
+            raise ConfigError(f'there is no folder {args.archives}; correct --archives')
         if args.sbd is not None and not args.sbd.exists():
-            raise ConfigError(f'there is no folder or archive {args.sbd}; mend --sbd')
+            raise ConfigError(
+                f'there is no folder or archive {args.sbd}; correct --sbd'
+            )
         findings = check_voc(args.out, args.only, splits, args.full)
         refused: dict[str, str] = {}
         if not args.check and not all(finding.ok for finding in findings):
