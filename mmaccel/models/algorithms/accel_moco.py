@@ -15,10 +15,11 @@ from mmselfsup.utils import concat_all_gather
 from torch import Tensor, nn
 
 from ..utils.batch_shuffle import BatchShuffle
-from ..utils.feature_queue import FeatureQueue, check_queue_len
+from ..utils.checks import check_queue_len, check_views
+from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision, widened
+from .accel_base import AccelMixin, full_precision, widened
 
 
 @MODELS.register_module()
@@ -124,7 +125,7 @@ class AccelMoCo(AccelMixin, MoCo):
             the backward pass has read them, too. Gathers keys over ranks.
         """
         check_views(inputs, 2)
-        check_queue_len(self.queue_len, get_world_size() * len(inputs[0]))
+        check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
         plan = self.current_plan()
         full_keys = self.key_forward == 'full'
         key_backbone, key_neck = self.encoder_k.module

@@ -15,8 +15,9 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
+from ..utils.checks import check_views
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision, widened
+from .accel_base import AccelMixin, full_precision, widened
 
 
 @MODELS.register_module()

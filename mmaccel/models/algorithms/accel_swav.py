@@ -13,8 +13,9 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
+from ..utils.checks import check_views
 from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision, widened
+from .accel_base import AccelMixin, full_precision, widened
 
 
 @MODELS.register_module()
