@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import multiprocessing
 import platform
 from bisect import bisect_left
@@ -14,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmselfsup.registry import MODELS
 
+from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError
 from mmaccel.hardware import forget_process_peak, process_peak_mb
 
@@ -72,7 +72,9 @@ def batch_report(
         tell(f'batch {batch_size}: {needs}{"" if fit else ", does not fit"}')
         return fit
 
-    candidates = batch_candidates(queue_len(cfg), gpus, most)
+    queue = argument(class_of(cfg.model, MODELS), 'queue_len')
+    queue_len = cfg.model.get('queue_len', queue and queue.default)
+    candidates = batch_candidates(queue_len, gpus, most)
     best = largest_fitting(fits, candidates)
     if best is None:
         raise ConfigError(
@@ -98,15 +100,6 @@ def batch_report(
         layout=numerics.layout,
         n=len(peaks),
     )
-
-
-def queue_len(cfg: Config) -> int | None:
-    """Length of MoCo's queue, which batches have to divide; None without a queue."""
-    if 'queue_len' in cfg.model:
-        return cfg.model.queue_len
-    kind = MODELS.get(cfg.model.type)
-    default = inspect.signature(kind.__init__).parameters.get('queue_len')
-    return None if default is None else default.default
 
 
 def largest_fitting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from mmselfsup.registry import MODELS, TRANSFORMS
 from torch import nn
 
 from mmaccel.datasets import UnlabelledFolder
+from mmaccel.engine import config_reader
 from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.record import load_checkpoint
@@ -68,30 +69,11 @@ def find_images(folder: str | None, number: int) -> list[str]:
 
 def make_views(cfg: Config, paths: Sequence[str]) -> dict:
     """Send images through the config's own pipeline, as a batch."""
-    dataset = cfg.train_dataloader.dataset
-    while 'pipeline' not in dataset:
-        dataset = dataset.dataset
-    pipeline = Compose([TRANSFORMS.build(transform) for transform in dataset.pipeline])
-    loads = any('Load' in str(t['type']) for t in dataset.pipeline)
-    one_channel = (
-        len((cfg.model.get('data_preprocessor') or {}).get('mean', '123')) == 1
-    )
-    samples = []
-    for path in paths:
-        sample: dict[str, Any] = dict(img_path=path)
-        if not loads:  # a set that is not of files, such as Fashion-MNIST
-            sample['img'] = _read(path, one_channel)
-        samples.append(pipeline(sample))
-    return default_collate(samples)
-
-
-def _read(path: str, one_channel: bool) -> np.ndarray:
-    from PIL import Image
-
-    image = Image.open(path)
-    if one_channel:
-        return np.asarray(image.convert('L'))
-    return np.asarray(image.convert('RGB'))[..., ::-1]  # as OpenCV reads
+    transforms = config_reader.pipeline(config_reader.training_set(cfg))
+    if not any('Load' in config_reader.type_name(t) for t in transforms):
+        transforms.insert(0, config_reader.image_loader(cfg))  # a set not of files
+    pipeline = Compose([TRANSFORMS.build(transform) for transform in transforms])
+    return default_collate([pipeline(dict(img_path=path)) for path in paths])
 
 
 def batches_of(number: int, queue_len: int | None) -> list[range]:

@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> None:
 
 def read_config(args: argparse.Namespace) -> Config:
     """Build the run's config from the command line."""
+    from mmaccel.engine.autocast_wrapper import set_precision
     from mmaccel.engine.config import prepare_config, set_work_dir
     from mmaccel.engine.weights import set_pretrained
 
@@ -118,7 +119,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.pretrained:
         set_pretrained(cfg, args.pretrained, args.prefix)
     if args.amp:
-        use_amp(cfg, args.amp)
+        set_precision(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise ConfigError(
@@ -127,24 +128,6 @@ def read_config(args: argparse.Namespace) -> Config:
             )
         cfg.auto_scale_lr['enable'] = True
     return prepare_config(cfg)
-
-
-def use_amp(cfg: Config, precision: str) -> None:
-    """Switch the optimizer wrapper to mixed precision."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind.rpartition('.')[2] not in (
-        'OptimWrapper',
-        'AmpOptimWrapper',
-        'AutocastOptimWrapper',
-    ):
-        raise ConfigError(f'--amp does not work with optim_wrapper.type={kind}')
-    if precision == 'bf16':
-        cfg.optim_wrapper.type = 'mmselfsup.AutocastOptimWrapper'
-        for key in ('loss_scale', 'dtype'):
-            cfg.optim_wrapper.pop(key, None)
-    else:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def choose_checkpoint(cfg: Config, resume: str | None) -> None:

@@ -374,7 +374,7 @@ def test_wrong_number_of_views_is_refused(count):
 
 def test_queue_length_that_does_not_fit_names_one_that_does():
     model = build(moco_config(queue_len=30))
-    with pytest.raises(ValueError, match=r'total batch of 4; set model\.queue_len=28'):
+    with pytest.raises(ValueError, match=r'set model\.queue_len=28'):
         model.loss(views(), [])
 
 

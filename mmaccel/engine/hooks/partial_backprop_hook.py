@@ -13,6 +13,7 @@ from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 from mmaccel.models.plan import StepPlan
+from mmaccel.models.utils.checks import check_has_exits
 from mmaccel.renamed import schedule_from_phases
 from mmaccel.seeding import PLAN, derived_generator
 
@@ -134,13 +135,8 @@ class PartialBackpropHook(Hook):
         Raises:
             ValueError: Naming the setting to change.
         """
-        num_exits = getattr(model, 'num_exits', None)
-        if num_exits is None:
-            raise ValueError(
-                f'PartialBackpropHook needs an Accel model but got '
-                f"{type(model).__name__}; set model.type to 'AccelMoCo', 'AccelSimCLR' "
-                "or 'AccelSwAV', or remove the hook from custom_hooks"
-            )
+        check_has_exits(model)
+        num_exits = model.num_exits
         for stage in self.schedule:
             number = len(stage.exit_probs)
             if number != num_exits:

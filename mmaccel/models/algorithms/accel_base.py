@@ -230,18 +230,3 @@ def full_precision(device: torch.device) -> torch.autocast:
 def at_least_fp32(*vectors: Tensor) -> list[Tensor]:
     """Vectors of a 16-bit type as fp32, others as they are."""
     return [x.float() if x.element_size() < 4 else x for x in vectors]
-
-
-def check_views(inputs: Tensor | list[Tensor], num_views: int) -> None:
-    """Reject a pipeline that gives another number of views than the method needs.
-
-    Raises:
-        ValueError: Naming the number found and the setting to change.
-    """
-    found = len(inputs) if isinstance(inputs, (list, tuple)) else 1
-    if found != num_views:
-        raise ValueError(
-            f'the data pipeline gives {found} view(s) of an image but {num_views} are '
-            f"needed; use dict(type='MultiView', num_views={num_views}, ...) in "
-            'train_pipeline'
-        )
