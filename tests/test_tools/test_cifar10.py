@@ -1,26 +1,22 @@
 """CIFAR-10 as a folder a class, from small files in the dataset's own format."""
 
 import hashlib
-import importlib.util
 import pickle
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import load_tool
+
 CLASSES = ['cat', 'dog', 'emu']
 
 
 @pytest.fixture
 def tool(monkeypatch):
-    path = ROOT / 'tools/dataset_converters/cifar10.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('dataset_converters/cifar10')
     monkeypatch.setattr(module, 'is_complete', lambda out: False)
     return module
 

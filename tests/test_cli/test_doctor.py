@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from mmaccel import _startup
 from mmaccel.cli import doctor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*args, flags=(), path=()):
