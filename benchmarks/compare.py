@@ -34,7 +34,8 @@ from mmengine.config import Config
 from mmaccel.analysis import MedianRange, Numerics, StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
-from mmaccel.analysis.measure import Timed, peak_memory_mb, ratios, time_steps
+from mmaccel.analysis.measure import Timed, ratios, time_steps
+from mmaccel.analysis.memory import peak_memory_mb
 from mmaccel.analysis.numerics import PRECISIONS
 from mmaccel.cli.command import Command
 from mmaccel.engine.config import load_config

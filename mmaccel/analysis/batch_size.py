@@ -15,9 +15,9 @@ from mmselfsup.registry import MODELS
 
 from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError
-from mmaccel.hardware import forget_process_peak, process_peak_mb
 
-from .device import device_name, limit_memory
+from .device import device_name
+from .memory import limit_memory, whole_peak_mb
 from .numerics import Numerics
 from .step import StepRunner
 
@@ -173,7 +173,8 @@ def step_peaks(
         for _, plan in runner.variants.values():
             runner.step(plan)
         return {
-            name: _peak(runner, plan) for name, (_, plan) in runner.variants.items()
+            name: whole_peak_mb(runner, plan)
+            for name, (_, plan) in runner.variants.items()
         }
     except (RuntimeError, MemoryError) as error:
         if not _ran_out(error):
@@ -245,14 +246,3 @@ def _ran_out(error: Exception) -> bool:
         return True
     signs = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED')
     return any(sign in str(error) for sign in signs)
-
-
-def _peak(runner: StepRunner, plan: Any) -> float:
-    if runner.device.type == 'cuda':
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(runner.device)
-        runner.step(plan)
-        return round(torch.cuda.max_memory_reserved(runner.device) / 2**20, 1)
-    forget_process_peak()
-    runner.step(plan)
-    return process_peak_mb() or 0.0

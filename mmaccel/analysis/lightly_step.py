@@ -16,8 +16,8 @@ from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
+from .memory import bytes_on_device
 from .numerics import Numerics
-from .step import bytes_on_device
 
 #: The release whose documentation the steps follow.
 LIGHTLY = '1.6.0'

@@ -1,4 +1,4 @@
-"""Timing steps, side by side, and their memory."""
+"""Timing steps, side by side."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import time
 from typing import Any, NamedTuple, Sequence
 
 from mmaccel.models.plan import StepPlan
-
-from .device import extra_memory
 
 
 class MedianRange(dict):
@@ -62,14 +60,3 @@ def time_steps(
 def ratios(ours: Sequence[float], baseline: Sequence[float]) -> MedianRange:
     """Ratio within each round, in which both saw the same machine."""
     return MedianRange([a / b for a, b in zip(ours, baseline)])
-
-
-def peak_memory_mb(runner: Any, plan: StepPlan | None) -> float | None:
-    """Peak MiB of a step's tensors, what other runners hold on the device left out.
-
-    Weights, optimizer state and images are in it. What libraries take beside torch's
-    allocator is not (see :func:`mmaccel.analysis.device.extra_memory`).
-    """
-    resident = runner.resident_bytes()
-    extra = extra_memory(runner.device, lambda: runner.step(plan))
-    return None if extra is None else round((resident + extra) / 2**20, 1)

@@ -14,7 +14,8 @@ from mmaccel.hardware import process_peak_mb
 
 from . import profile as profiling
 from .device import device_name
-from .measure import MedianRange, Timed, peak_memory_mb, ratios, time_steps
+from .measure import MedianRange, Timed, ratios, time_steps
+from .memory import peak_memory_mb
 from .numerics import Numerics
 from .step import StepRunner
 

@@ -32,8 +32,8 @@ tools/dataset_converters/{check_imagenet,prepare_voc}.py check it.
   --seed N         seed of every step
   --dry-run        print the commands
 
-GPUS is the number of processes, one a GPU. Classification scales its learning rate to
-them; detection and segmentation keep their 16 images an iteration, so that GPUS has to
+GPUS is the number of processes, one per GPU. Classification scales its learning rate to
+them; detection and segmentation keep 16 images per iteration, so that GPUS has to
 divide 16.
 
 examples:
@@ -126,7 +126,7 @@ run() {
 # Downstream schedules count iterations: the images in one are part of the protocol.
 train_by_iteration() {
   if (( 16 % GPUS )); then
-    echo "[benchmarks] $1: GPUS=$GPUS does not divide the 16 images an iteration" >&2
+    echo "[benchmarks] $1: GPUS=$GPUS does not divide the 16 images per iteration" >&2
     return 1
   fi
   train "$@" --cfg-options "train_dataloader.batch_size=$((16 / GPUS))"

@@ -1,7 +1,7 @@
 """Check that a folder has ImageNet (ILSVRC 2012) in the layout the configs expect.
 
 train/<class>/*.JPEG, val/*.JPEG or val/<class>/*.JPEG, meta/train.txt and meta/val.txt
-with a file name and a label a line. Exit code 0 only if all of it is right.
+with a file name and a label per line. Exit code 0 only if all of it is right.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=min(8, os.cpu_count() or 1),
         metavar='N',
-        help='processes that open images (default: one a core, at most 8)',
+        help='processes that open images (default: one per core, at most 8)',
     )
     parser.add_argument(
         '--write-meta',

@@ -114,7 +114,7 @@ def prepare(
         By name, of each archive that could not be used, why and what to do.
     """
     lacking = {finding.source for finding in findings if not finding.ok}
-    refused = {}
+    rejected = {}
     for archive in ARCHIVES:
         path = given(archive, args)
         if archive.name not in lacking or path is None:
@@ -134,10 +134,10 @@ def prepare(
             else:
                 written = unpack(source, args.out / archive.year, damaged)
         except ConfigError as error:
-            refused[archive.name] = str(error)
+            rejected[archive.name] = str(error)
         else:
             print(f'{written} files written', file=sys.stderr, flush=True)
-    return refused
+    return rejected
 
 
 def given(archive: Archive, args: argparse.Namespace) -> Path | None:
@@ -166,7 +166,7 @@ def unpack(source: Source, root: Path, damaged: Sequence[str]) -> int:
 
 
 def remedies(
-    findings: Sequence[Finding], args: argparse.Namespace, refused: dict[str, str]
+    findings: Sequence[Finding], args: argparse.Namespace, rejected: dict[str, str]
 ) -> list[str]:
     """For each archive that something lacks from, what to do."""
     lacking = {finding.source for finding in findings if not finding.ok}
@@ -175,8 +175,8 @@ def remedies(
         if archive.name not in lacking:
             continue
         path = given(archive, args)
-        if archive.name in refused:
-            lines.append(refused[archive.name])
+        if archive.name in rejected:
+            lines.append(rejected[archive.name])
         elif path is not None:
             lines.append(
                 f'{path} did not repair this: it is not the whole {archive.name}; get '
@@ -195,7 +195,7 @@ def remedies(
 
 
 def report(
-    findings: Sequence[Finding], args: argparse.Namespace, refused: dict[str, str]
+    findings: Sequence[Finding], args: argparse.Namespace, rejected: dict[str, str]
 ) -> None:
     """Print the table, and what to do where it is not in order.
 
@@ -206,7 +206,7 @@ def report(
     wrong = [finding for finding in findings if not finding.ok]
     if wrong:
         print('\n'.join(['', explain(wrong), '', 'To get it right:']))
-        print('\n'.join(f'- {line}' for line in remedies(wrong, args, refused)))
+        print('\n'.join(f'- {line}' for line in remedies(wrong, args, rejected)))
         raise ConfigError(
             f'{len(wrong)} of {len(findings)} parts of {args.out} are not in order: '
             'see above for what to do'
@@ -225,10 +225,10 @@ def main(argv: list[str] | None = None, splits: Sequence[Split] = SPLITS) -> int
                 f'there is no folder or archive {args.sbd}; correct --sbd'
             )
         findings = check_voc(args.out, args.only, splits, args.full)
-        refused: dict[str, str] = {}
+        rejected: dict[str, str] = {}
         if not args.check and not all(finding.ok for finding in findings):
             try:
-                refused = prepare(args, splits, findings)
+                rejected = prepare(args, splits, findings)
             except PermissionError as error:
                 raise ConfigError(
                     f'{error.filename} cannot be written; give --out a folder that '
@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None, splits: Sequence[Split] = SPLITS) -> int
         if not args.check:
             for year in ('VOC2007', 'VOC2012'):
                 remove_stages(args.out / year)
-        report(findings, args, refused)
+        report(findings, args, rejected)
 
     return Command().run(body)
 
