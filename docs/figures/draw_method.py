@@ -179,7 +179,8 @@ def main(path: str) -> None:
     ax.text(
         (STAGE_X[0] + STAGE_X[1]) / 2 + 1.3,
         key_y - 0.95,
-        'of M × M pairs of random windows only the pair with the largest loss is passed on',
+        'of M × M pairs of random windows '
+        'only the pair with the largest loss is passed on',
         ha='center',
         va='center',
         fontsize=10.5,
