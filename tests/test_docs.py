@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_architecture import GROUND, ROOMS
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page
@@ -92,6 +94,13 @@ def test_linked_symbols_are_defined_where_the_link_leads(page):
     text = page.read_text(encoding='utf-8')
     for symbol, file in re.findall(r'\[`([\w.]+)`\]\(([^)]+\.py)\)', text):
         assert symbol in definitions(page.parent / file), f'{symbol} in {file}'
+
+
+def test_architecture_lists_the_packages_in_the_order_of_their_imports():
+    text = (ROOT / 'docs/architecture.md').read_text(encoding='utf-8')
+    ground = [text.index(f'`{name}`') for name in GROUND]
+    rooms = [text.index(f'| `{name}/` |') for name in ROOMS]
+    assert max(ground) < rooms[0] and rooms == sorted(rooms)
 
 
 def test_step_times_of_the_readme_are_those_of_the_page_that_has_them():
