@@ -41,14 +41,22 @@ napoleon_use_ivar = True
 
 
 def with_links_of_the_site(path: Path) -> str:
-    """Text of a page whose links lead from docs/, and to pages where there are some."""
+    """Text of a page whose links lead to other pages, and from symbols to their lines.
+
+    A symbol in a link to a file of the package, ``[`Class.method`](../mmaccel/x.py)``,
+    leads to where viewcode shows it.
+    """
     pages = {DOCS.parent / file: f'{page}.md' for page, file in PAGES.items()}
 
     def link(match: re.Match) -> str:
         target = Path(os.path.normpath(path.parent / match[1]))
         return '](' + pages.get(target, os.path.relpath(target, DOCS))
 
-    text = path.read_text(encoding='utf-8')
+    text = re.sub(
+        r'\[`([\w.]+)`\]\((?:\.\./)*(mmaccel/[\w/]+)\.py\)',
+        r'<a href="_modules/\2.html#\1"><code>\1</code></a>',
+        path.read_text(encoding='utf-8'),
+    )
     return re.sub(r'\]\((?!https?:|#)([^)#\s]+)', link, text)
 
 

@@ -57,6 +57,16 @@ def test_site_shows_the_pages_of_other_folders(site):
     assert 'Table 10' in (site / 'paper_tables.html').read_text()
 
 
+def test_site_leads_from_symbols_to_their_lines(site):
+    links = re.findall(
+        r'href="(_modules/[\w/]+\.html)#([\w.]+)"',
+        (site / 'architecture.html').read_text(),
+    )
+    assert len(links) > 15
+    for file, symbol in links:
+        assert f'id="{symbol}"' in (site / file).read_text(), f'{file}#{symbol}'
+
+
 def anchors(page):
     """Anchors of a page's headings, as GitHub and MyST make them."""
     headings = re.findall(r'^#+ (.*)$', page.read_text(encoding='utf-8'), re.MULTILINE)
