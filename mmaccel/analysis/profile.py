@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmaccel.models.plan import StepPlan
-from mmaccel.models.utils.stages import stage_names
+from mmaccel.models.utils.backbones import stage_names
 
 from .device import Marks
 from .step import StepRunner
@@ -220,8 +220,7 @@ class _Parts:
     def _watch_windows(self, model: nn.Module, stack: contextlib.ExitStack) -> None:
         layer: Any = getattr(model, 'crop_layer', None)
         for owner, name in (
-            (layer, 'pick_pair'),
-            (layer, 'pick_each'),
+            (layer, 'pick'),
             (layer, 'hardest'),
             (model, 'whole_codes'),
         ):
