@@ -45,7 +45,7 @@ def profile_step(
         warmup (int): Steps before, not timed.
 
     Returns:
-        list[dict[str, float]]: Milliseconds by part, a dict a step.
+        list[dict[str, float]]: Milliseconds by part, one dict per step.
     """
     timed = []
     for i in range(warmup + steps):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmaccel.models.layers.crop_windows import _indices, crop_windows
-from mmaccel.models.layers.windows import (
+from mmaccel.models.layers.hard_pair_crop import (
     draw_windows,
     pool_windows,
     window_size,

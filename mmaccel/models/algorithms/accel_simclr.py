@@ -14,8 +14,9 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
+from ..utils.checks import check_views
 from ..utils.representation import pair_statistics
-from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
@@ -58,8 +59,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what
-            :func:`pair_statistics` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Gathers vectors over ranks.

@@ -13,8 +13,9 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
+from ..utils.checks import check_views
 from ..utils.representation import pair_statistics
-from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
@@ -72,8 +73,7 @@ class AccelSwAV(AccelMixin, SwAV):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what
-            :func:`pair_statistics` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Updates the queues of the stages with a loss. Sinkhorn sums over ranks.
