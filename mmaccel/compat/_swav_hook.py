@@ -17,12 +17,12 @@ class SwAVHook(UpstreamSwAVHook):
     """Build SwAV's queue, save it with the weights and restore it on resume.
 
     Arguments are upstream's; ``interval`` is unused, as nothing is written beside the
-    checkpoints. The checkpoint has the queues of all processes, end to end in rank
-    order, under ``'swav_queue'``, and restores on any number of processes for which
+    checkpoints. A checkpoint has the queues of all processes, concatenated in rank
+    order, under ``'swav_queue'``, and resumes on any number of processes for which
     upstream rounds ``queue_length`` to the same value. A run that does not resume
     starts with an empty queue.
 
-    A model with a loss an exit (``AccelSwAV``) has a queue an exit.
+    A model with one loss per exit (``AccelSwAV``) has one queue per exit.
 
     Shape:
         queue of a process: (losses, crops_for_assign, queue_length / world_size,
@@ -66,7 +66,7 @@ class SwAVHook(UpstreamSwAVHook):
         self._to_save = saved.cpu()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Hand the queue to the loss, and build it when its time has come."""
+        """Hand the queue to the loss; build it first where it is due."""
         losses = _losses_of(runner)
         if (
             self.queue is None
@@ -101,7 +101,7 @@ class SwAVHook(UpstreamSwAVHook):
         self._gather(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put the queue into the checkpoint; only the first process gets here."""
+        """Put the queue into the checkpoint; called on the first process only."""
         if get_world_size() == 1:
             self._gather(runner)
         if self._to_save is not None:

@@ -1,12 +1,14 @@
 """``mmselfsup::`` bases break the data loader's collate function.
 
-Inheriting across packages marks every dict with ``_scope_``, and MMEngine passes the
-whole dict but ``type`` on to the collate function, which does not know the argument.
+Inheriting across packages marks every dict with ``_scope_``, and MMEngine passes all of
+the dict except ``type`` on to the collate function, which does not know the argument.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 _KEYS = ('collate_fn', 'worker_init_fn')
 
@@ -33,13 +35,13 @@ def apply() -> bool:
     from mmengine.runner import FlexibleRunner, Runner
 
     for runner in (Runner, FlexibleRunner):
-        runner.build_dataloader = staticmethod(_mended(runner.build_dataloader))
+        runner.build_dataloader = staticmethod(_patched(runner.build_dataloader))
     return True
 
 
-def _mended(upstream):
+def _patched(upstream: Callable) -> Callable:
     @functools.wraps(upstream)
-    def build_dataloader(dataloader, *args, **kwargs):
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(dataloader, dict):
             dataloader = dataloader.copy()  # keeps a ConfigDict one
             for key in _KEYS:

@@ -1,12 +1,12 @@
 """``mmcv-lite`` has the Python half of mmcv's ops, but not the compiled half.
 
 Building mmcv takes ten minutes and fails on torch >= 2.1, yet ``mmdet.models`` and
-``mmseg.models`` import every op. Without a compiled ``mmcv._ext`` a stand-in answers
-for it, see :mod:`mmaccel.compat._mmcv_ext`.
+``mmseg.models`` import every op. Without a compiled ``mmcv._ext`` a stand-in is
+imported in its place, see :mod:`mmaccel.compat._mmcv_ext`.
 
-MMSelfSup imports ``mmdet.models`` wherever that works, which the stand-in now lets it.
-Pretraining needs none of it, and should neither wait for it nor break with it, so
-``mmdet.models`` is hidden while MMSelfSup's models are imported.
+MMSelfSup imports ``mmdet.models`` wherever that works, as it now does. Pretraining does
+not need it, and should neither wait for it nor fail with it, so ``mmdet.models`` is
+hidden while MMSelfSup's models are imported.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class _StandInFinder:
     """Finds the stand-in, and only once every other finder has found nothing."""
 
     @staticmethod
-    def find_spec(name: str, path=None, target=None) -> ModuleSpec | None:
-        """Answer for ``mmcv._ext`` alone; nothing is loaded before its first use."""
+    def find_spec(
+        name: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        """Find ``mmcv._ext`` alone; nothing is loaded before its first use."""
         if name != _MODULE:
             return None
         return spec_from_file_location(name, Path(__file__).with_name('_mmcv_ext.py'))
@@ -44,12 +46,12 @@ def has_compiled_ops() -> bool:
 
 
 def is_needed() -> bool:
-    """Tell whether nothing answers for ``mmcv._ext``."""
+    """Tell whether there is no ``mmcv._ext``."""
     return _StandInFinder not in sys.meta_path and not has_compiled_ops()
 
 
 def apply() -> bool:
-    """Let the stand-in be found, last of all."""
+    """Let the stand-in be found, after everything else."""
     if not is_needed():
         return False
     sys.meta_path.append(_StandInFinder)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
 from mmaccel.errors import ConfigError
-from mmaccel.models.preprocessors.draws import build_known
+from mmaccel.models.preprocessors.sample_params import build_known
 
 _KEYS = ('type', '_scope_')
 _LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')

@@ -1,7 +1,7 @@
-"""Try each upstream defect before and after its mend; print the errors as JSON.
+"""Try each upstream defect before and after its patch; print the errors as JSON.
 
-``test_mends.py`` runs this in a process of its own, where ``mmaccel/__init__`` has not
-mended anything: the package is put into ``sys.modules`` by hand, without running it.
+``test_patches.py`` runs this in a process of its own, where ``mmaccel/__init__`` has not
+patched anything: the package is put into ``sys.modules`` by hand, without running it.
 """
 
 import importlib
@@ -88,14 +88,14 @@ for probe in (
     collate_scope,
 ):
     name = probe.__name__
-    mend = importlib.import_module(f'mmaccel.compat.{name}')
+    patch = importlib.import_module(f'mmaccel.compat.{name}')
     results[name] = {
         'before': attempt(probe),
-        'needed': mend.is_needed(),
-        'applied': mend.apply(),
+        'needed': patch.is_needed(),
+        'applied': patch.apply(),
         'after': attempt(probe),
-        'needed_after': mend.is_needed(),
-        'applied_again': mend.apply(),
+        'needed_after': patch.is_needed(),
+        'applied_again': patch.apply(),
         'after_again': attempt(probe),
     }
     if name == 'mmcv_ops':

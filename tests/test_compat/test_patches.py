@@ -1,4 +1,4 @@
-"""Each defect is there without its mend, gone with it, and stays gone."""
+"""Each defect is there without its patch, gone with it, and stays gone."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from mmaccel import compat
 
-# By mend: the stacks that have the defect, and the error it shows.
+# By patch: the stacks that have the defect, and the error it shows.
 DEFECTS = {
     'mmcv_ops': (
         lambda: not is_installed('mmcv'),
@@ -56,12 +56,12 @@ def probed():
 
 
 @pytest.mark.parametrize('name', DEFECTS)
-def test_defect_is_there_mended_and_stays_mended(probed, name):
+def test_defect_is_there_patched_and_stays_patched(probed, name):
     has_defect, error = DEFECTS[name]
     found = probed[name]
 
     if has_defect():
-        assert found['before'].startswith(error), 'upstream no longer needs this mend'
+        assert found['before'].startswith(error), 'upstream no longer needs this patch'
         assert found['needed'] and found['applied']
     else:
         assert found['before'] is None
@@ -92,24 +92,24 @@ def test_detection_configs_get_the_extra_norm_layer(probed):
     assert probed['extra_norm'] is None
 
 
-def test_report_names_every_mend_and_stays_the_same():
-    first = compat.apply_mends()
+def test_report_names_every_patch_and_stays_the_same():
+    first = compat.apply_patches()
 
-    assert list(first) == list(compat.MENDS)
+    assert list(first) == list(compat.PATCHES)
     assert set(first.values()) <= {'applied', 'not needed'}
-    assert compat.apply_mends() == first == compat.mend_report()
+    assert compat.apply_patches() == first == compat.patch_report()
 
 
-def test_report_says_which_mend_failed(monkeypatch):
+def test_report_says_which_patch_failed(monkeypatch):
     def fail():
         raise RuntimeError('no luck')
 
-    monkeypatch.setattr(compat, '_report', {})
+    monkeypatch.setattr(compat, '_report', dict.fromkeys(compat.PATCHES, 'not tried'))
     monkeypatch.setattr('mmaccel.compat.registry_locations.apply', fail)
 
     with pytest.raises(RuntimeError, match='no luck'):
-        compat.apply_mends()
-    report = compat.mend_report()
+        compat.apply_patches()
+    report = compat.patch_report()
     states = list(report.values())
     failed = states.index('failed: RuntimeError: no luck')
     assert set(states[:failed]) <= {'applied', 'not needed'}
