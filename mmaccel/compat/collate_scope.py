@@ -34,7 +34,8 @@ def apply() -> bool:
         return False
     from mmengine.runner import FlexibleRunner, Runner
 
-    for runner in (Runner, FlexibleRunner):
+    runners: tuple[Any, ...] = (Runner, FlexibleRunner)
+    for runner in runners:
         runner.build_dataloader = staticmethod(_patched(runner.build_dataloader))
     return True
 

@@ -9,7 +9,7 @@ facebookresearch/swav), which makes N processes equal one with all samples.
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def distributed_sinkhorn(
     return (q * num_samples).t()
 
 
-def _upstream() -> ModuleType:
+def _upstream() -> Any:
     # mmselfsup.utils has a function of the module's name, which hides the module
     import mmselfsup.utils  # noqa: F401
 

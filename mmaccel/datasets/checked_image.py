@@ -73,8 +73,8 @@ class LoadCheckedImage(LoadImageFromFile):
     def _read(self, path: str) -> bytes:
         if self.file_client_args is not None:
             client = fileio.FileClient.infer_client(self.file_client_args, path)
-            return client.get(path)
-        return fileio.get(path, backend_args=self.backend_args)
+            return bytes(client.get(path))
+        return bytes(fileio.get(path, backend_args=self.backend_args))
 
 
 def check_complete(data: bytes) -> None:

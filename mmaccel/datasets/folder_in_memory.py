@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmcls.datasets import CustomDataset
 from mmselfsup.registry import DATASETS, TRANSFORMS
@@ -43,7 +44,7 @@ class FolderInMemory(CustomDataset):
         part: str = 'all',
         every: int = 10,
         pipeline: Sequence = (),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if part not in PARTS:
             raise ConfigError(f'part={part!r} is unknown; use one of {PARTS}')

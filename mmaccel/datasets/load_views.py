@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import mmcv
@@ -70,7 +71,7 @@ class LoadViews(LoadCheckedImage):
         num_views: int | Sequence[int],
         transforms: Sequence[Sequence[dict]],
         reduce: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else num_views

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 from mmengine.logging import print_log
@@ -15,6 +15,11 @@ from mmaccel.seeding import REPLACEMENT, SAMPLE, derived_seeds, seed_host
 
 #: What reading a file can raise; an error of the pipeline itself is not hidden.
 _READ_ERRORS = (OSError, EOFError, cv2.error)
+
+
+class _Samples(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> dict: ...
 
 
 @DATASETS.register_module()
@@ -44,8 +49,10 @@ class SeededDataset(Dataset):
         else, such as ``metainfo``, is the wrapped dataset's.
     """
 
-    def __init__(self, dataset: dict | Dataset, max_tries: int = 20) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    def __init__(self, dataset: dict | _Samples, max_tries: int = 20) -> None:
+        self.dataset: _Samples = (
+            DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        )
         self.max_tries = max_tries
         self._seed = 0
 

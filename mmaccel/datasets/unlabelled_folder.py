@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmcls.datasets import BaseDataset
 from mmengine.logging import print_log
@@ -51,7 +52,7 @@ class UnlabelledFolder(BaseDataset):
         ann_file: str = '',
         extensions: Sequence[str] = EXTENSIONS,
         pipeline: Sequence = (),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if ann_file:
             print_log(f'UnlabelledFolder ignores ann_file={ann_file!r}', 'current')

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterable
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from unittest import mock
 
 import torch
@@ -32,7 +33,7 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         statistics are each process's own.
     """
 
-    def __init__(self, module: nn.Module, **kwargs) -> None:
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
         kwargs['device_ids'] = None
         super().__init__(module=revert_sync_batchnorm(module), **kwargs)
 

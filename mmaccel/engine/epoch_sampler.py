@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from functools import partial
 from itertools import islice
-from typing import Iterator, Sized
 
 from mmengine.dataset import DefaultSampler
 from mmselfsup.registry import DATA_SAMPLERS
@@ -63,3 +63,10 @@ def epoch_sampler(dataloader: DataLoader) -> EpochSampler | None:
         if isinstance(sampler, EpochSampler):
             return sampler
     return None
+
+
+def images_per_rank(dataloader: DataLoader) -> int | None:
+    """Batch size of one rank; None where a batch sampler does not tell."""
+    if dataloader.batch_size is not None:
+        return dataloader.batch_size
+    return getattr(dataloader.batch_sampler, 'batch_size', None)

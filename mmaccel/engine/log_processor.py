@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 import sys
+from typing import Any
 
 import numpy as np
 from mmengine.dist import get_world_size
-from mmengine.runner import LogProcessor
+from mmengine.runner import LogProcessor, Runner
 from mmselfsup.registry import LOG_PROCESSORS
+
+from .epoch_sampler import images_per_rank
 
 _NUM_STAGES = 4  # of a ResNet
 _EXIT_KEY = re.compile(r'(.+)_exit(\d+)')
@@ -48,7 +51,7 @@ class AccelLogProcessor(LogProcessor):
     """
 
     def __init__(
-        self, window_size: int = 50, max_history: int = 10000, **kwargs
+        self, window_size: int = 50, max_history: int = 10000, **kwargs: Any
     ) -> None:
         super().__init__(window_size=window_size, **kwargs)
         long_windows = any(
@@ -57,7 +60,9 @@ class AccelLogProcessor(LogProcessor):
         self._max_history = None if long_windows else max(max_history, window_size)
         self._seen: dict[str, np.ndarray] = {}
 
-    def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
+    def get_log_after_iter(
+        self, runner: Runner, batch_idx: int, mode: str
+    ) -> tuple[dict, str]:
         """Scalars for the backends, and the line; validation and test as upstream."""
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         if mode != 'train':
@@ -80,11 +85,11 @@ class AccelLogProcessor(LogProcessor):
             values['eta'] = str(datetime.timedelta(seconds=int(eta)))
         return tag, '  '.join([header, *self._format(values, fresh)])
 
-    def _throughput(self, runner, values: dict) -> dict:
+    def _throughput(self, runner: Runner, values: dict) -> dict:
         """Images a second over all ranks, share of waiting, memory, training time."""
         extra = {}
         if 'time' in values:
-            batch_size = _batch_size(runner.train_dataloader)
+            batch_size = images_per_rank(runner.train_dataloader)
             if batch_size is not None:
                 rate = batch_size * get_world_size() / values['time']
                 extra['images_per_second'] = rate
@@ -99,7 +104,7 @@ class AccelLogProcessor(LogProcessor):
             extra['train_seconds'] = seconds
         return extra
 
-    def _fresh_exit_keys(self, runner) -> set:
+    def _fresh_exit_keys(self, runner: Runner) -> set:
         """Names of the exits' scalars that were updated since the last call."""
         fresh = set()
         for key, buffer in runner.message_hub.log_scalars.items():
@@ -112,7 +117,7 @@ class AccelLogProcessor(LogProcessor):
                 self._seen[name] = history
         return fresh
 
-    def _trim(self, runner) -> None:
+    def _trim(self, runner: Runner) -> None:
         if self._max_history is not None:
             for buffer in runner.message_hub.log_scalars.values():
                 buffer.max_length = self._max_history
@@ -193,13 +198,6 @@ def _exit_keys(values: dict) -> list:
 
 def _any_measured(fresh: set) -> bool:
     return any(not name.startswith('loss') for name in fresh)
-
-
-def _batch_size(dataloader) -> int | None:
-    """Images a rank and iteration, None if a batch sampler does not tell."""
-    if dataloader.batch_size is not None:
-        return dataloader.batch_size
-    return getattr(dataloader.batch_sampler, 'batch_size', None)
 
 
 def _peak_process_memory() -> int | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from itertools import islice
-from typing import Iterable
+from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmselfsup.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmaccel.errors import ConfigError
 
-from .epoch_sampler import epoch_sampler
+from .epoch_sampler import epoch_sampler, images_per_rank
 from .prefetch import on_device
 
 
@@ -42,7 +43,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     _iter: int
 
-    def __init__(self, runner, dataloader: DataLoader | dict, *args, **kwargs) -> None:
+    def __init__(
+        self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
         self.iterations_run = 0
         self.moved = False
@@ -50,7 +53,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if len(self.dataloader) == 0:
             raise ConfigError(
                 f'{len(self.dataloader.dataset)} images over {runner.world_size} '
-                f'process(es) do not fill one batch of {_batch_size(self.dataloader)}; '
+                f'process(es) do not fill one batch of {images_per_rank(self.dataloader)}; '
                 'lower train_dataloader.batch_size'
             )
 
@@ -70,14 +73,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
-    def _remaining(self) -> Iterable[tuple[int, dict]]:
+    def _remaining(self) -> Iterable[tuple[int, Any]]:
         """Batches of the epoch that are not done, with their numbers."""
         done, self._done = self._done, 0
         batches: Iterable[dict] = self.dataloader
         if done:
             sampler = epoch_sampler(self.dataloader)
             if sampler is not None:
-                sampler.skip(done * _batch_size(self.dataloader))
+                sampler.skip(done * (images_per_rank(self.dataloader) or 1))
             else:  # a foreign sampler: read and drop
                 batches = islice(self.dataloader, done, None)
         if self.dataloader.pin_memory:  # as fast_views sets it where there is a GPU
@@ -110,7 +113,3 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if done:
             print_log(f'Skipping {done} of {now} iterations done', logger='current')
         return done
-
-
-def _batch_size(dataloader: DataLoader) -> int:
-    return dataloader.batch_sampler.batch_size

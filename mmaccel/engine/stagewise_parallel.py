@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 from mmengine.device import get_device
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmselfsup.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class StagewiseDataParallel(nn.Module):
     (:class:`PartialBackpropHook`), so they agree on the order without talking.
 
     Args:
-        module (nn.Module): The model.
+        module (BaseModel): The model.
         bucket_mb (float): Largest bucket in MiB, above 0. Defaults to 25, as
             ``DistributedDataParallel``.
 
@@ -55,10 +56,10 @@ class StagewiseDataParallel(nn.Module):
         ``SyncBatchNorm`` becomes a plain one, since torch has none for CPUs.
     """
 
-    def __init__(self, module: nn.Module, bucket_mb: float = 25.0) -> None:
+    def __init__(self, module: BaseModel, bucket_mb: float = 25.0) -> None:
         super().__init__()
         if get_device() == 'cpu':
-            module = revert_sync_batchnorm(module)
+            revert_sync_batchnorm(module)
         self.module = module
         self.bytes_reduced = 0
         self._synchronise = True  # of forward passes from now on
@@ -75,7 +76,7 @@ class StagewiseDataParallel(nn.Module):
             for p in bucket
         ]
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module."""
         self._reducing = self._synchronise
         return self.module(*args, **kwargs)
@@ -85,7 +86,7 @@ class StagewiseDataParallel(nn.Module):
         with optim_wrapper.optim_context(self):
             self._reducing = self._synchronise
             data = self.module.data_preprocessor(data, training=True)
-            losses = self.module._run_forward(data, mode='loss')
+            losses: Any = self.module._run_forward(data, mode='loss')
         loss, log_vars = self.module.parse_losses(losses)
         optim_wrapper.update_params(loss)
         return log_vars

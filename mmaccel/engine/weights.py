@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import zipfile
-from typing import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from mmengine.config import Config

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Iterable, Mapping, NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
 
 from mmaccel.fileio import write_atomically
 
@@ -134,7 +136,7 @@ def hash_text(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_dataset(dataset) -> str:
+def hash_dataset(dataset: BaseDataset) -> str:
     """A hash that changes with a data set's images or labels.
 
     Images in memory count by their bytes, those on disk by name, size and date: reading

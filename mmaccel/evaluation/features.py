@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -46,10 +46,11 @@ def extract_features(
         returns: features (N, D) in fp32 and labels (N,), on the model's device.
     """
     features, labels = [], []
+    preprocess, backbone = _parts(model)
     with evaluation_mode(model):
         for batch in batches:
-            inputs, samples = model.data_preprocessor(batch, False)
-            features.append(_pool(model.backbone(inputs[0])))
+            inputs, samples = preprocess(batch, False)
+            features.append(_pool(backbone(inputs[0])))
             labels += [sample_label(sample) for sample in samples]
     x = torch.cat(features).float()
     return x, torch.as_tensor(labels, device=x.device)
@@ -69,10 +70,11 @@ def extract_stage_features(
     Yields:
         tuple: As :func:`pooled_stages` gives them, and the batch's labels.
     """
-    forward = pooled_stages(model.backbone)
+    preprocess, backbone = _parts(model)
+    forward = pooled_stages(backbone)
     with evaluation_mode(model):
         for batch in batches:
-            inputs, samples = model.data_preprocessor(batch, False)
+            inputs, samples = preprocess(batch, False)
             with torch.autocast(inputs[0].device.type, amp, enabled=amp is not None):
                 features = forward(inputs[0])
             yield features, [sample_label(sample) for sample in samples]
@@ -97,20 +99,24 @@ def pooled_stages(
         ValueError: If the backbone has no stages.
     """
     names = stage_names(backbone)
-    behind = [*names, 'maxpool'] if hasattr(backbone, 'maxpool') else names
-    stem = view_with(backbone, {name: nn.Identity() for name in behind})
+    pool = getattr(backbone, 'maxpool', None)
+    later = [*names, 'maxpool'] if pool else names
+    stem = view_with(backbone, {name: nn.Identity() for name in later})
 
     def forward(x: torch.Tensor) -> list[torch.Tensor]:
         x = _last(stem(x))
         pooled = [_pool(x)]
-        if 'maxpool' in behind:
-            x = backbone.maxpool(x)
+        x = pool(x) if pool else x
         for name in names:
             x = getattr(backbone, name)(x)
             pooled.append(_pool(x))
         return pooled
 
     return forward
+
+
+def _parts(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    return model.get_submodule('data_preprocessor'), model.get_submodule('backbone')
 
 
 def _last(maps: torch.Tensor | tuple | list) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Try each upstream defect before and after its patch; print the errors as JSON.
 
-``test_patches.py`` runs this in a process of its own, where ``mmaccel/__init__`` has not
-patched anything: the package is put into ``sys.modules`` by hand, without running it.
+``test_patches.py`` runs this in a process of its own, where ``mmaccel/__init__`` has
+patched nothing: the package is put into ``sys.modules`` by hand, without running it.
 """
 
 import importlib

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmselfsup.registry import HOOKS
 
@@ -54,7 +55,9 @@ class BadSampleHook(Hook):
         self._read = 0  # likewise
         self._seen = 0
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None
+    ) -> None:
         """Collect what was replaced in this batch."""
         for sample in _data_samples(data_batch):
             self._read += 1
@@ -62,11 +65,11 @@ class BadSampleHook(Hook):
         if get_world_size() == 1 or self.every_n_inner_iters(batch_idx, self.interval):
             self._exchange(runner)
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Exchange what is left of the epoch."""
         self._exchange(runner)
 
-    def _exchange(self, runner) -> None:
+    def _exchange(self, runner: Runner) -> None:
         """Log what all ranks found, and judge."""
         counts = torch.tensor([self._read, len(self._found)])
         all_reduce(counts)
@@ -83,7 +86,7 @@ class BadSampleHook(Hook):
             self._judge(runner)
         self._found, self._read = {}, 0
 
-    def _judge(self, runner) -> None:
+    def _judge(self, runner: Runner) -> None:
         total = len(runner.train_dataloader.dataset)
         judged = min(total, max(self._seen, self._MIN_SEEN))
         if len(self._bad) > max(self.max_fraction * judged, 1):
@@ -96,7 +99,7 @@ class BadSampleHook(Hook):
             )
 
 
-def _data_samples(data_batch) -> Iterator[BaseDataElement]:
+def _data_samples(data_batch: object) -> Iterator[BaseDataElement]:
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     for sample in samples or ():
         if isinstance(sample, BaseDataElement):

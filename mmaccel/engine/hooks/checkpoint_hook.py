@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.fileio import BaseStorageBackend, LocalBackend, get_file_backend
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
@@ -47,13 +49,13 @@ class SafeCheckpointHook(CheckpointHook):
         Atomic writing needs a local file system; other backends work as upstream.
     """
 
-    file_backend: BaseStorageBackend
+    file_backend: Any  # mmengine declares fewer methods than every backend has
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gradients: dict = {}
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse a checkpoint of another architecture."""
         own = get_model(runner.model).state_dict()
         found = mismatch(own, checkpoint.get('state_dict', checkpoint))
@@ -66,7 +68,7 @@ class SafeCheckpointHook(CheckpointHook):
         if not fits:
             raise ConfigError(_misfit(runner, found))
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Get the folder ready, and what a resumed run had not yet applied."""
         super().before_train(runner)
         if type(self.file_backend) is LocalBackend:
@@ -83,12 +85,12 @@ class SafeCheckpointHook(CheckpointHook):
         if runner._resume:
             self.last_ckpt = runner.message_hub.get_info('last_ckpt')
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the gradients that wait for their update."""
         if self._gradients:
             checkpoint['accumulated_gradients'] = self._gradients
 
-    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, then point at the new checkpoint, then remove the oldest."""
         with _clock_stopped(runner), self._explained(runner):
             _check_finite(runner)
@@ -116,7 +118,7 @@ class SafeCheckpointHook(CheckpointHook):
         for old in expired:
             self._remove(self.filename_tmpl.format(old))
 
-    def _keep(self, runner, step: int) -> list[int]:
+    def _keep(self, runner: Runner, step: int) -> list[int]:
         """Note that ``step`` is kept; return the steps that are one too many."""
         if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
             return []
@@ -127,7 +129,7 @@ class SafeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         return expired
 
-    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Save a new best checkpoint, then remove the one it replaces."""
         if not self.save_best:
             return
@@ -157,7 +159,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.remove(path)
 
     @contextmanager
-    def _explained(self, runner) -> Iterator[None]:
+    def _explained(self, runner: Runner) -> Iterator[None]:
         """Say what a failed save means for the run."""
         previous = self.last_ckpt
         try:
@@ -179,7 +181,7 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 @contextmanager
-def _clock_stopped(runner) -> Iterator[None]:
+def _clock_stopped(runner: Runner) -> Iterator[None]:
     """Saving is no training."""
     with ExitStack() as stack:
         for hook in runner.hooks:
@@ -188,7 +190,7 @@ def _clock_stopped(runner) -> Iterator[None]:
         yield
 
 
-def _check_finite(runner) -> None:
+def _check_finite(runner: Runner) -> None:
     """Refuse to save weights that are no numbers, a step before the loss shows it."""
     for name, parameter in get_model(runner.model).named_parameters():
         if not torch.isfinite(parameter).all():
@@ -200,7 +202,7 @@ def _check_finite(runner) -> None:
             )
 
 
-def _misfit(runner, found: dict[str, list[str]]) -> str:
+def _misfit(runner: Runner, found: dict[str, list[str]]) -> str:
     if runner._resume:
         remedy = 'resume with the config it was trained with'
     else:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 from mmaccel.fileio import write_atomically
@@ -25,7 +26,7 @@ class CurvesHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Keep the whole lines up to the resumed position."""
         path = Path(runner.work_dir, 'vis_data', 'scalars.json')
         if runner.rank == 0 and runner.iter > 0 and path.is_file():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 from mmaccel.errors import TrainingStopped
@@ -26,7 +29,11 @@ class InvalidLossHook(Hook):
     priority = 'HIGH'
 
     def after_train_iter(
-        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
         """Look at the loss, which the message hub has on the CPU already."""
         scalars = runner.message_hub.log_scalars
@@ -38,7 +45,8 @@ class InvalidLossHook(Hook):
         where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}'
         if 'train/exit' in scalars:
             where += f', exit {int(scalars["train/exit"].current())}'
-        rates = sorted({r for rs in runner.optim_wrapper.get_lr().values() for r in rs})
+        optim = cast(OptimWrapper, runner.optim_wrapper)
+        rates = sorted({r for rs in optim.get_lr().values() for r in rs})
         last = runner.message_hub.get_info('last_ckpt')
         remedy = (
             f'the last good checkpoint is {last}; lower the learning rate and resume '

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
@@ -45,12 +46,16 @@ class StuckLossHook(Hook):
         self.begin = begin
         self._losses: dict[str, list[float]] = defaultdict(list)
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Forget the last epoch."""
         self._losses.clear()
 
     def after_train_iter(
-        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
         """Note the losses of this iteration, which the message hub has as numbers."""
         for key in outputs or ():
@@ -58,7 +63,7 @@ class StuckLossHook(Hook):
                 value = runner.message_hub.get_scalar(f'train/{key}').current()
                 self._losses[key[len('loss_exit') :]].append(float(value))
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Judge the epoch."""
         scalars = runner.message_hub.log_scalars
         if runner.epoch < self.begin or 'train/chance' not in scalars:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Sequence
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 
@@ -49,21 +50,21 @@ class ThroughputHook(Hook):
         finally:
             self._mark += self._now() - start
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Continue from the resumed sum."""
         seconds = runner.message_hub.get_info('train_seconds', 0.0)
         runner.message_hub.update_info('train_seconds', seconds)
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock."""
         self._mark = self._now()
 
     def after_train_iter(
         self,
-        runner,
+        runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
         """Add the time since the last call."""
         now = self._now()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
-from typing import Iterator
+from typing import cast
 
 import torch
 from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.dist import all_gather, broadcast, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmselfsup.registry import DATASETS, HOOKS
+from mmselfsup.utils import get_model
 from torch.utils.data import DataLoader, Subset
 
 from mmaccel.errors import ConfigError
@@ -90,7 +92,7 @@ class KNNHook(Hook):
         self.max_test = max_test
         self.initial = initial
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Open both labelled sets, and measure the untrained network."""
         if self.interval < 1:
             return
@@ -100,17 +102,16 @@ class KNNHook(Hook):
         if self.initial and runner.iter == 0:
             self._measure(runner, epoch=0)
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Measure every ``interval`` epochs and after the last."""
         due = self.every_n_epochs(runner, self.interval)
         if self.interval >= 1 and (due or self.is_last_train_epoch(runner)):
             self._measure(runner, epoch=runner.epoch + 1)
 
-    def _measure(self, runner, epoch: int) -> None:
+    def _measure(self, runner: Runner, epoch: int) -> None:
         start = time.perf_counter()
-        model = runner.model
         with keep_random_state():
-            top1 = self._top1(model.module if is_model_wrapper(model) else model)
+            top1 = self._top1(get_model(runner.model))
         record = dict(knn_top1=top1)
         seconds = runner.message_hub.get_info('train_seconds')
         if seconds is not None:  # absent without ThroughputHook
@@ -128,16 +129,14 @@ class KNNHook(Hook):
 
     @torch.no_grad()
     def _top1(self, model: torch.nn.Module) -> float:
-        with _buffers_of_first_rank(model.backbone):
+        with _buffers_of_first_rank(model.get_submodule('backbone')):
             bank, bank_labels = extract_features(model, self._bank)
             features, labels = extract_features(model, self._test)
-        bank, bank_labels = (
-            _gather(x, len(self._bank.dataset)) for x in (bank, bank_labels)
-        )
+        bank, bank_labels = (_gather(x, _size(self._bank)) for x in (bank, bank_labels))
         predictions = knn_classify(
             bank, bank_labels, features, self.k, self.temperature
         )
-        hits = _gather((predictions == labels).float(), len(self._test.dataset))
+        hits = _gather((predictions == labels).float(), _size(self._test))
         return 100.0 * hits.mean().item()
 
 
@@ -157,8 +156,8 @@ def _buffers_of_first_rank(network: torch.nn.Module) -> Iterator[None]:
             buffer.copy_(value)
 
 
-def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
-    """A loader over this rank's share of an evenly spread subset, in order."""
+def _build_loader(name: str, cfg: dict, limit: int | None) -> tuple[DataLoader, int]:
+    """A loader over this rank's share of an evenly spread subset, and its size."""
     cfg = dict(cfg)
     try:
         dataset = DATASETS.build(cfg.pop('dataset'))
@@ -179,6 +178,10 @@ def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
     return DataLoader(
         dataset, sampler=sampler, generator=torch.Generator(), **{**defaults, **cfg}
     )
+
+
+def _size(loader: DataLoader) -> int:
+    return len(cast(Sized, loader.dataset))
 
 
 def _gather(share: torch.Tensor, size: int) -> torch.Tensor:

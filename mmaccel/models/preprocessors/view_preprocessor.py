@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmselfsup.models.utils import SelfSupDataPreprocessor
@@ -52,7 +53,7 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         self,
         num_views: int | Sequence[int],
         transforms: Sequence[Sequence[dict]],
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else num_views
