@@ -180,22 +180,23 @@ def test_recipe_of_upstream_and_small_configs():
     assert read_recipe(byol) is None
 
 
-def test_recipe_names_entries():
-    cfg = load_config('configs/study/accel-simclr_r18_cifar10.py')
-    cfg.model.crop_layer = None
-    cfg.custom_hooks[0].update(exit_probs=(0, 0, 0, 1), entry_probs=(1, 2, 3, 4))
-    found = read_recipe(cfg).variant
-    assert found == 'PB (exit_probs=0/0/0/1, entry_probs=1/2/3/4)'
-
-
 def test_recipe_names_what_changes_while_training_goes_on():
     cfg = load_config('configs/study/accel-simclr_r18_cifar10.py')
-    cfg.custom_hooks[0].phases = [
-        dict(begin=0, view_scale=0.5),
-        dict(begin=0.5, view_scale=1, exit_probs=(0, 0, 0, 1)),
-    ]
+    cfg.custom_hooks[0] = dict(
+        type='PartialBackpropHook',
+        schedule=[
+            dict(until=0.5, view_scale=0.5),
+            dict(exit_probs=(0, 0, 0, 1), entry_probs=(0, 1)),
+        ],
+    )
     assert read_recipe(cfg).variant == (
-        'PB + HP + from 0: view_scale=0.5 + from 0.5: exit_probs=0/0/0/1 view_scale=1'
+        'HP + until 0.5: view_scale=0.5 + until 1: entry_probs=0/1 exit_probs=0/0/0/1'
+    )
+    old = dict(exit_probs=(0, 0, 0, 1), entry_probs=(1, 2, 3, 4))
+    old['phases'] = [dict(begin=0.5, view_scale=1)]
+    cfg.custom_hooks[0] = dict(type='PartialBackpropHook', **old)
+    assert read_recipe(cfg).variant == (
+        'PB (exit_probs=0/0/0/1, entry_probs=1/2/3/4) + HP + from 0.5: view_scale=1'
     )
 
 

@@ -119,7 +119,7 @@ def run(model, plan):
 
 
 def test_late_start_gives_the_gradients_of_a_detached_input():
-    model = build(simclr_config(supervision='cumulative'))
+    model = build(simclr_config(loss_on='cumulative'))
     plain = copy.deepcopy(model)
     model.plan = StepPlan(exit_stage=3, first_stage=2)
     torch.manual_seed(0)

@@ -1,10 +1,9 @@
-"""The stage loop: backbones cut into stages, and branches that run through them."""
+"""Backbones cut into stages, and passes that run through them as far as is asked."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
-from typing import Callable, Collection, Sequence
+from typing import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -133,72 +132,40 @@ def stage_channels(backbone: nn.Module) -> list[int]:
     return channels
 
 
-@dataclass
-class Branch:
-    """Images on their way through a network, stage by stage.
+class StagePass:
+    """One batch on its way through a backbone, stage by stage.
 
     Args:
         stages (Sequence[Callable]): From :func:`split_stages`.
-        start (Callable[[], Tensor]): Gives the images (N, C, H, W); called when the
-            branch takes its first stage.
-        project (Callable[[Tensor, int], Tensor]): Map after a stage, and the stage's
-            number, to L2-normalised vectors (N, D).
-        stop (int): Last stage to run. Nothing behind it is computed.
-        heads (Collection[int]): Stages after which ``project`` is applied.
-        grad_from (int, optional): First stage that autograd records; None records
-            nothing. Defaults to 1.
+        x (Tensor): Images (N, C, H, W).
+        record_from (int): First stage that autograd records, counted from 1; the maps
+            of earlier stages carry no gradient. Defaults to 1.
 
     Attributes:
-        x (Tensor): The latest map; a crop may replace it.
-        features (dict[int, Tensor]): Stage to projected vectors, of the map as the
-            stage gave it, before any crop.
+        x (Tensor): The latest map. A window of it may be put in its place before the
+            pass goes on.
     """
 
-    stages: Sequence[Stage]
-    start: Callable[[], Tensor]
-    project: Callable[[Tensor, int], Tensor]
-    stop: int
-    heads: Collection[int]
-    grad_from: int | None = 1
-    at: int = 0
-    features: dict[int, Tensor] = field(default_factory=dict)
+    def __init__(
+        self, stages: Sequence[Stage], x: Tensor, record_from: int = 1
+    ) -> None:
+        self.x = x
+        self._stages = stages
+        self._record_from = record_from
+        self._done = 0
 
-    def advance(self, stage: int) -> None:
-        """Run up to ``stage`` or the branch's own stop, whichever comes first."""
-        while self.at < min(stage, self.stop):
-            with torch.set_grad_enabled(self._records(self.at + 1)):
-                if self.at == 0:
-                    self.x = self.start()
-                self.x = self.stages[self.at](self.x)
-                self.at += 1
-                if self.at in self.heads:
-                    self.features[self.at] = self.project(self.x, self.at)
+    def run_to(self, stop: int) -> Iterator[tuple[int, Tensor]]:
+        """Run the stages that are left up to ``stop``; later ones are not computed.
 
-    def _records(self, stage: int) -> bool:
-        recorded = self.grad_from is not None and stage >= self.grad_from
-        return recorded and torch.is_grad_enabled()
+        Args:
+            stop (int): Number of the last stage to run.
 
-
-def run_stages(
-    branches: Sequence[Branch],
-    crop_after: Collection[int],
-    crop: Callable[[int, list[Branch]], None],
-) -> None:
-    """Run branches through their stages, cropping where branches go on.
-
-    The one stage loop of every algorithm. Branches run in the order given, each as
-    far as the next crop; without crops the first therefore finishes before the
-    second starts, which is the order of upstream's algorithms.
-
-    Args:
-        branches (Sequence[Branch]): Changed in place.
-        crop_after (Collection[int]): Stages after which maps are cropped.
-        crop (Callable): Called with the stage and the branches that go on after
-            it; replaces their ``x``.
-    """
-    last = max(branch.stop for branch in branches)
-    for cut in [*sorted({stage for stage in crop_after if stage < last}), last]:
-        for branch in branches:
-            branch.advance(cut)
-        if cut < last:
-            crop(cut, [branch for branch in branches if branch.stop > cut])
+        Yields:
+            tuple[int, Tensor]: Each stage's number, from 1, and its map (N, C, H, W).
+        """
+        while self._done < stop:
+            recorded = torch.is_grad_enabled() and self._done + 1 >= self._record_from
+            with torch.set_grad_enabled(recorded):
+                self.x = self._stages[self._done](self.x)
+            self._done += 1
+            yield self._done, self.x
