@@ -156,8 +156,8 @@ def _buffers_of_first_rank(network: torch.nn.Module) -> Iterator[None]:
             buffer.copy_(value)
 
 
-def _build_loader(name: str, cfg: dict, limit: int | None) -> tuple[DataLoader, int]:
-    """A loader over this rank's share of an evenly spread subset, and its size."""
+def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
+    """A loader over this rank's share of an evenly spread subset, in order."""
     cfg = dict(cfg)
     try:
         dataset = DATASETS.build(cfg.pop('dataset'))
