@@ -54,7 +54,7 @@ def apply() -> bool:
     """Let the stand-in be found, after everything else."""
     if not is_needed():
         return False
-    sys.meta_path.append(_StandInFinder)  # type: ignore[arg-type]
+    sys.meta_path.append(_StandInFinder)
     if _MMDET not in sys.modules:
         _import_without_mmdet()
     return True
