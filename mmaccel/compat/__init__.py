@@ -1,8 +1,8 @@
 """Patches for defects of the installed packages, one small guarded module each.
 
 A patch module has ``is_needed()``, which tests the behaviour rather than version
-numbers, and ``apply()``, which returns whether it patched anything: it does nothing
-where the defect is absent, and nothing more when called again.
+numbers and is false once the patch is applied, and ``apply()``, which is called where
+it is needed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,14 @@ def apply_patches() -> dict[str, str]:
         if _report[name] == 'applied':
             continue
         try:
-            applied = import_module(f'{__name__}.{name}').apply()
+            patch = import_module(f'{__name__}.{name}')
+            needed = patch.is_needed()
+            if needed:
+                patch.apply()
         except Exception as error:
             _report[name] = f'failed: {type(error).__name__}: {error}'
             raise
-        _report[name] = 'applied' if applied else 'not needed'
+        _report[name] = 'applied' if needed else 'not needed'
         _logger.debug('patch %s: %s', name, _report[name])
     return patch_report()
 

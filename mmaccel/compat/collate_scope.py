@@ -28,16 +28,13 @@ def is_needed() -> bool:
     return '_scope_' in getattr(loader.collate_fn, 'keywords', {})
 
 
-def apply() -> bool:
+def apply() -> None:
     """Take ``_scope_`` out before the loader is built."""
-    if not is_needed():
-        return False
     from mmengine.runner import FlexibleRunner, Runner
 
     runners: tuple[Any, ...] = (Runner, FlexibleRunner)
     for runner in runners:
         runner.build_dataloader = staticmethod(_patched(runner.build_dataloader))
-    return True
 
 
 def _patched(upstream: Callable) -> Callable:

@@ -25,15 +25,12 @@ def is_needed() -> bool:
     return False
 
 
-def apply() -> bool:
+def apply() -> None:
     """Put a function that wraps around explicitly in place of mmcv's."""
-    if not is_needed():
-        return False
     from mmcv.image import photometric
 
     upstream = photometric.adjust_hue
     replace_everywhere('adjust_hue', upstream, _patched(upstream))
-    return True
 
 
 class _Hue(float):

@@ -50,14 +50,11 @@ def is_needed() -> bool:
     return _StandInFinder not in sys.meta_path and not has_compiled_ops()
 
 
-def apply() -> bool:
+def apply() -> None:
     """Let the stand-in be found, after everything else."""
-    if not is_needed():
-        return False
     sys.meta_path.append(_StandInFinder)
     if _MMDET not in sys.modules:
         _import_without_mmdet()
-    return True
 
 
 def _import_without_mmdet() -> None:

@@ -22,17 +22,8 @@ def is_needed() -> bool:
     return False
 
 
-def apply() -> bool:
-    """Stop without ``pkg_resources``.
-
-    Returns:
-        False: nothing is ever patched.
-
-    Raises:
-        ImportError: If it is missing, with the command that repairs it.
-    """
-    if is_needed():
-        raise ImportError(
-            f'`pkg_resources` is missing and mmengine needs it; run: {REMEDY}'
-        )
-    return False
+def apply() -> None:
+    """Raise ``ImportError`` with the command that installs ``pkg_resources``."""
+    raise ImportError(
+        f'`pkg_resources` is missing and mmengine needs it; run: {REMEDY}'
+    )

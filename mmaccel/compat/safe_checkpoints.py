@@ -72,11 +72,8 @@ def is_needed() -> bool:
     return False
 
 
-def apply() -> bool:
+def apply() -> None:
     """Allow the types of :func:`allowed_globals` in ``torch.load``."""
-    if not is_needed():
-        return False
     import torch
 
     torch.serialization.add_safe_globals(allowed_globals())
-    return True

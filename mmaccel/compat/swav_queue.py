@@ -16,10 +16,8 @@ def is_needed() -> bool:
     return SwAVHook.before_save_checkpoint is Hook.before_save_checkpoint
 
 
-def apply() -> bool:
+def apply() -> None:
     """Register our hook under upstream's name."""
-    if not is_needed():
-        return False
     from mmselfsup.engine import hooks
     from mmselfsup.registry import HOOKS
 
@@ -28,4 +26,3 @@ def apply() -> bool:
 
     replace_everywhere('SwAVHook', hooks.SwAVHook, SwAVHook)
     HOOKS.register_module(module=SwAVHook, force=True)
-    return True

@@ -90,11 +90,8 @@ def is_needed() -> bool:
     return len(calls) < 4  # the total, and one per iteration
 
 
-def apply() -> bool:
+def apply() -> None:
     """Put :func:`distributed_sinkhorn` in place of upstream's wherever imported."""
-    if not is_needed():
-        return False
     replace_everywhere(
         'distributed_sinkhorn', _upstream().distributed_sinkhorn, distributed_sinkhorn
     )
-    return True

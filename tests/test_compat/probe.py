@@ -89,15 +89,10 @@ for probe in (
 ):
     name = probe.__name__
     patch = importlib.import_module(f'mmaccel.compat.{name}')
-    results[name] = {
-        'before': attempt(probe),
-        'needed': patch.is_needed(),
-        'applied': patch.apply(),
-        'after': attempt(probe),
-        'needed_after': patch.is_needed(),
-        'applied_again': patch.apply(),
-        'after_again': attempt(probe),
-    }
+    results[name] = {'before': attempt(probe), 'needed': patch.is_needed()}
+    if results[name]['needed']:
+        patch.apply()
+    results[name].update(after=attempt(probe), needed_after=patch.is_needed())
     if name == 'mmcv_ops':
         results['mmdet_in_pretraining'] = 'mmdet.models' in sys.modules
 
