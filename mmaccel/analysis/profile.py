@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmaccel.models.plan import StepPlan
-from mmaccel.models.utils.stages import stage_names
+from mmaccel.models.utils.backbones import stage_names
 
 from .device import Marks
 from .step import StepRunner
@@ -45,7 +45,7 @@ def profile_step(
         warmup (int): Steps before, not timed.
 
     Returns:
-        list[dict[str, float]]: Milliseconds by part, a dict a step.
+        list[dict[str, float]]: Milliseconds by part, one dict per step.
     """
     timed = []
     for i in range(warmup + steps):
@@ -220,8 +220,7 @@ class _Parts:
     def _watch_windows(self, model: nn.Module, stack: contextlib.ExitStack) -> None:
         layer: Any = getattr(model, 'crop_layer', None)
         for owner, name in (
-            (layer, 'pick_pair'),
-            (layer, 'pick_each'),
+            (layer, 'pick'),
             (layer, 'hardest'),
             (model, 'whole_codes'),
         ):

@@ -71,7 +71,7 @@ class StepRunner:
 
     Args:
         cfg (Config): A pretraining config, accelerated or upstream's.
-        batch_size (int): Images a step, on one device.
+        batch_size (int): Images per step, on one device.
         size (int, optional): Side of the views. Defaults to the pipeline's.
         device (str): Torch device. Defaults to ``'cpu'``.
         numerics (Numerics, optional): Precision, layout and compilation. Defaults to

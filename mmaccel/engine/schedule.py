@@ -14,7 +14,6 @@ which trains the whole network, and freezes its first stage in the second half.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, fields
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -167,37 +166,6 @@ def shares(schedule: Sequence[TrainingStage]) -> list[float]:
     """Share of the training that each stage takes."""
     begins = [0.0] + [stage.until for stage in schedule[:-1]]
     return [stage.until - begin for begin, stage in zip(begins, schedule)]
-
-
-def schedule_from_phases(
-    phases: Sequence[Mapping[str, Any]], **first: Any
-) -> list[dict[str, Any]]:
-    """A schedule from version 0.1's ``phases``, which inherited what they left out.
-
-    Args:
-        phases (Sequence[Mapping]): Each with ``begin`` and what changes then.
-        **first: Arguments of the first stage.
-    """
-    warnings.warn(
-        'phases and entry_probs are now stages of schedule (see '
-        'mmaccel.engine.schedule); the old names work until the next version',
-        FutureWarning,
-        stacklevel=3,
-    )
-    stages, begins = [dict(first)], [0.0]
-    for phase in phases:
-        change = dict(phase)
-        begin = change.pop('begin')
-        if 'supervision' in change:
-            change['loss_on'] = change.pop('supervision')
-        if begin == 0:
-            stages[0].update(change)
-        else:
-            stages.append({**stages[-1], **change})
-            begins.append(begin)
-    for stage, until in zip(stages, [*begins[1:], 1.0]):
-        stage['until'] = until
-    return stages
 
 
 def _draw(probs: Sequence[float], generator: torch.Generator) -> int:

@@ -14,7 +14,7 @@ from mmaccel.analysis.profile import (
     profile_step,
     typical,
 )
-from mmaccel.models.layers.windows import _CropWindows
+from mmaccel.models.layers.crop_windows import _CropWindows
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,

@@ -7,10 +7,11 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import nn
 
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
+from mmaccel.models.utils.backbones import stage_channels
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
-from mmaccel.models.utils.stages import split_stages, stage_channels
+from mmaccel.models.utils.stages import split_stages
 from tests.builders import BACKBONE, CROP, build, moco_config, views
 from tests.steps import assert_same_states, sgd, step
 from tests.test_models.test_hard_pair_crop import plain_choice

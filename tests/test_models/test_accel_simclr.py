@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
@@ -46,13 +46,14 @@ def test_chosen_pair_equals_a_plain_reference_with_in_batch_negatives():
     step(model, sgd(model), [v.double() for v in views(seed=9)], seed=0)
     model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
     seen = {}
-    pick = model.crop_layer.pick_pair
+    pick = model.crop_layer.pick
 
-    def recorded(x1, x2, *args):
-        seen.update(x1=x1.detach(), x2=x2.detach(), corners=pick(x1, x2, *args))
+    def recorded(maps, *args):
+        x1, x2 = (x.detach() for x in maps)
+        seen.update(x1=x1, x2=x2, corners=pick(maps, *args))
         return seen['corners']
 
-    model.crop_layer.pick_pair = recorded
+    model.crop_layer.pick = recorded
     model.loss([view.double() for view in views(batch=5)], [])
 
     x = [seen['x1'], seen['x2']]

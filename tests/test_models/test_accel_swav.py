@@ -10,7 +10,7 @@ from mmselfsup.models.losses import swav_loss
 from torch import nn
 
 from mmaccel.models.algorithms.accel_swav import same_size
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
@@ -76,15 +76,15 @@ def test_each_view_picks_its_own_hardest_window(num_crops):
     model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
     count = 5
     maps, corners = [], []
-    pick = model.crop_layer.pick_each
+    pick = model.crop_layer.pick
 
-    def recorded(x, *args):
-        maps.append(x.detach())
-        corners.append(pick(x, *args))
-        return corners[-1]
+    def recorded(given, *args):
+        maps.append(given[0].detach())
+        corners.extend(pick(given, *args))
+        return corners[-1:]
 
     inputs = [view.double() for view in multi_views(num_crops, batch=count)]
-    with mock.patch.object(model.crop_layer, 'pick_each', recorded):
+    with mock.patch.object(model.crop_layer, 'pick', recorded):
         model.loss(inputs, [])
 
     projector = copy.deepcopy(model.neck.projectors[0]).eval()

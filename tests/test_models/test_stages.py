@@ -8,7 +8,8 @@ from mmselfsup.registry import MODELS
 from torch import nn
 
 from mmaccel.models.plan import StepPlan
-from mmaccel.models.utils.stages import count_blocks, split_stages
+from mmaccel.models.utils.backbones import count_blocks
+from mmaccel.models.utils.stages import split_stages
 from tests.builders import (
     BACKBONE,
     CROP,

@@ -13,16 +13,10 @@ from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 from mmaccel.models.plan import StepPlan
+from mmaccel.renamed import schedule_from_phases
 from mmaccel.seeding import PLAN, derived_generator
 
-from ..schedule import (
-    UNIFORM,
-    TrainingStage,
-    read_schedule,
-    schedule_from_phases,
-    shares,
-    stage_at,
-)
+from ..schedule import UNIFORM, TrainingStage, read_schedule, shares, stage_at
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
 

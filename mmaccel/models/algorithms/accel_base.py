@@ -14,9 +14,9 @@ from mmaccel.renamed import renamed
 
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
+from ..utils.backbones import count_blocks, stage_channels
 from ..utils.norms import running_statistics
-from ..utils.representation import effective_rank, feature_std
-from ..utils.stages import Stage, StagePass, count_blocks, split_stages, stage_channels
+from ..utils.stages import Stage, StagePass, split_stages
 
 #: What is minimised: the loss at the exit, or the sum of those up to it.
 LOSS_ON = ('exit', 'cumulative')
@@ -217,28 +217,6 @@ class AccelMixin:
         # gradient, to the loss as well, and would leave the projector untrained
         torch.clear_autocast_cache()
         return vectors.unflatten(0, pooled.shape[:2])
-
-    @staticmethod
-    @torch.no_grad()
-    def measure(
-        z: Tensor, pos: Tensor, neg: Tensor, stage: int, chance: float
-    ) -> dict[str, Tensor]:
-        """Report how similar pairs are and whether features collapse.
-
-        Args:
-            z (Tensor): Unit vectors (N, D) of one view.
-            pos (Tensor): Positive similarities.
-            neg (Tensor): Negative similarities.
-            stage (int): Exit they belong to.
-            chance (float): Loss of a model that cannot tell positives from negatives.
-        """
-        return {
-            f'pos_sim_exit{stage}': pos.float().mean(),
-            f'neg_sim_exit{stage}': neg.float().mean(),
-            f'feat_std_exit{stage}': feature_std(z),
-            f'eff_rank_exit{stage}': effective_rank(z),
-            'chance': torch.tensor(chance),
-        }
 
 
 def full_precision(device: torch.device) -> torch.autocast:

@@ -18,6 +18,7 @@ from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
 from ..utils.feature_queue import FeatureQueue, check_queue_len
 from ..utils.fused_ema import FusedEMA
+from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
 from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
 
@@ -79,7 +80,7 @@ class AccelMoCo(AccelMixin, MoCo):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what :meth:`measure` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Updates the key encoder and the queues; those that a loss has read once
@@ -134,7 +135,7 @@ class AccelMoCo(AccelMixin, MoCo):
                 loss = self.head(pos, neg)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
-                losses.update(self.measure(z_q, pos, neg, stage, self.chance_level))
+                losses.update(pair_statistics(z_q, pos, neg, stage, self.chance_level))
 
         for stage in key_stages:
             keys = concat_all_gather(k[stage])

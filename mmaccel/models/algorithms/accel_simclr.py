@@ -14,6 +14,7 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
+from ..utils.representation import pair_statistics
 from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
 
 
@@ -56,7 +57,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what :meth:`measure` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Gathers vectors over ranks.
@@ -90,7 +91,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 chance = math.log(len(z) - 1)
-                losses.update(self.measure(own[stage], pos, neg, stage, chance))
+                losses.update(pair_statistics(own[stage], pos, neg, stage, chance))
         return losses
 
     def score_windows(

@@ -13,6 +13,7 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
+from ..utils.representation import pair_statistics
 from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
 
 
@@ -70,7 +71,7 @@ class AccelSwAV(AccelMixin, SwAV):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what :meth:`measure` reports.
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Updates the queues of the stages with a loss. Sinkhorn sums over ranks.
@@ -148,7 +149,9 @@ class AccelSwAV(AccelMixin, SwAV):
         similarity = first @ second.t()
         other = ~torch.eye(count, dtype=torch.bool, device=z.device)
         chance = math.log(self.head.losses[stage - 1].prototypes.weight.size(0))
-        return self.measure(first, similarity.diag(), similarity[other], stage, chance)
+        return pair_statistics(
+            first, similarity.diag(), similarity[other], stage, chance
+        )
 
 
 def same_size(inputs: Sequence[Tensor]) -> list[range]:

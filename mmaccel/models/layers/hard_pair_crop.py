@@ -1,7 +1,12 @@
-"""Hard-pair selection: pass on only the hardest pair of feature-map windows."""
+"""Hard-pair selection: pass on only the hardest pair of feature-map windows.
+
+Convention: a window is the pair (top, left) of its first row and column; it covers
+rows ``top`` to ``top + height - 1`` and columns ``left`` to ``left + width - 1``.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Callable, NamedTuple, Sequence
 
 import torch
@@ -10,7 +15,7 @@ from torch import Tensor, nn
 
 from mmaccel.renamed import renamed
 
-from .windows import crop_windows, draw_windows, pool_windows, window_size
+from .crop_windows import crop_windows
 
 #: Which of the candidate windows go on (paper, Table 5).
 PREFERENCES = ('hard', 'easy', 'random')
@@ -44,9 +49,93 @@ class WindowTrace(NamedTuple):
 
     map_size: Size
     size: Size
-    corners: tuple[Tensor, ...]
+    corners: Sequence[Tensor]
     losses: Tensor | None
-    chosen: tuple[Tensor, ...]
+    chosen: Sequence[Tensor]
+
+
+def window_size(height: int, width: int, ratio: float) -> Size:
+    """Sides of a window: ``ceil(ratio * side)`` (paper, Section 4: three quarters).
+
+    Args:
+        height (int): Rows of the map.
+        width (int): Columns of the map.
+        ratio (float): In (0, 1].
+
+    Raises:
+        ValueError: If the ratio is out of range or the map has no cells.
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(
+            f'crop_ratio={ratio} is outside (0, 1]; the paper uses crop_ratio=0.75'
+        )
+    if height < 1 or width < 1:
+        raise ValueError(
+            f'a window of a {height}x{width} map would be empty; use larger images or '
+            'drop the stage from crop_layer.after_stages'
+        )
+    # 0.7 * 10 is 7.000000000000001: rounding first keeps ceil from seeing the error
+    sides = (math.ceil(round(ratio * side, 6)) for side in (height, width))
+    rows, columns = (max(1, side) for side in sides)
+    return rows, columns
+
+
+def draw_windows(
+    num_maps: int,
+    num_candidates: int,
+    map_size: Size,
+    size: Size,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw windows uniformly, independently for every map and candidate.
+
+    Args:
+        num_maps (int): Maps N.
+        num_candidates (int): Windows M a map.
+        map_size (Size): Rows and columns of the maps.
+        size (Size): Rows and columns of a window.
+        generator (torch.Generator, optional): On the CPU. Defaults to torch's global
+            one.
+
+    Returns:
+        Tensor: (N, M, 2) int64 on the CPU, top and left.
+    """
+    corners = [
+        torch.randint(
+            side - window + 1, (num_maps, num_candidates), generator=generator
+        )
+        for side, window in zip(map_size, size)
+    ]
+    return torch.stack(corners, dim=-1)
+
+
+def pool_windows(x: Tensor, corners: Tensor, size: Size) -> Tensor:
+    """Mean of each window, without cutting any window out.
+
+    A window's mean is a masked mean of the map, so the M candidates of a map are
+    one matrix product over it.
+
+    Args:
+        x (Tensor): Maps (N, C, H, W).
+        corners (Tensor): (N, M, 2) from :func:`draw_windows`, on x's device.
+        size (Size): Rows and columns of a window.
+
+    Returns:
+        Tensor: (N, M, C), of x's dtype.
+    """
+    inside = []
+    for axis, (side, window) in enumerate(zip(x.shape[-2:], size)):
+        first = corners[..., axis, None]  # (N, M, 1)
+        cell = torch.arange(side, device=x.device)
+        inside.append((cell >= first) & (cell < first + window))
+    mask = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(2)  # (N, M, HW)
+    cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view of channels_last
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        cells = x.flatten(2).transpose(1, 2)  # a view of the usual layout
+    area = size[0] * size[1]
+    if x.dtype == torch.float16:  # sums of a large window exceed its 65,504
+        return torch.bmm(mask.to(x.dtype) / area, cells)
+    return torch.bmm(mask.to(x.dtype), cells) / area
 
 
 @MODELS.register_module()
@@ -118,11 +207,14 @@ class HardPairCropLayer(nn.Module):
         generator: torch.Generator | None = None,
         to_key_order: Callable[[Tensor], Tensor] | None = None,
     ) -> CropResult:
-        """Crop both maps of each image to the pair that :meth:`pick_pair` picks.
+        """Crop both maps of each image to the pair that :meth:`pick` picks.
 
-        Takes the arguments of :meth:`pick_pair`.
+        Args:
+            x_q (Tensor): Query maps (N, C, H, W).
+            x_k (Tensor): Key maps (N, C, H, W), in the key encoder's order.
+            score, generator, to_key_order: As of :meth:`pick`.
         """
-        at_q, at_k = self.pick_pair(x_q, x_k, score, generator, to_key_order)
+        at_q, at_k = self.pick((x_q, x_k), score, generator, to_key_order)
         return CropResult(self.cut(x_q, at_q), self.cut(x_k, at_k), at_q, at_k)
 
     def side_by_side(
@@ -135,60 +227,13 @@ class HardPairCropLayer(nn.Module):
 
         Args:
             x (Tensor): Maps (2N, C, H, W); rows 2n and 2n + 1 are views of image n.
-            score (Callable): As of :meth:`pick_pair`.
-            generator (torch.Generator, optional): As of :meth:`pick_pair`.
+            score, generator: As of :meth:`pick`.
 
         Returns:
             Tensor: Windows (2N, C, h, w) in the same order.
         """
-        corners = torch.stack(self.pick_pair(x[0::2], x[1::2], score, generator), 1)
+        corners = torch.stack(self.pick((x[0::2], x[1::2]), score, generator), dim=1)
         return self.cut(x, corners.flatten(0, 1))
-
-    @torch.no_grad()
-    def pick_pair(
-        self,
-        x_q: Tensor,
-        x_k: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Draw candidates and pick a pair, without cropping.
-
-        Args:
-            x_q (Tensor): Query maps (N, C, H, W).
-            x_k (Tensor): Key maps (N, C, H, W), in the key encoder's order.
-            score (Callable): From pooled windows (N, M, C) of ``x_q`` and ``x_k`` to
-                pair losses (N, M, M) in image order; entry (n, p, q) belongs to
-                query window p and key window q of image n.
-            generator (torch.Generator, optional): On the CPU. Query windows are
-                drawn first. Defaults to torch's global generator.
-            to_key_order (Callable, optional): Brings rows from image order to that
-                of ``x_k``, where the two differ (shuffle-BN). Defaults to none.
-
-        Returns:
-            tuple[Tensor, Tensor]: (N, 2) top and left cells of the picked windows,
-            each in the order of its maps.
-        """
-        size = self._size(x_q)
-        corners_q = self._draw(x_q, size, generator)
-        corners_k = in_image_order = self._draw(x_k, size, generator)
-        if to_key_order is not None:
-            corners_k = to_key_order(corners_k)
-        if not self._has_choice(x_q, size):
-            first = corners_q.new_zeros(len(x_q))
-            self._tell(x_q, size, (corners_q, in_image_order), None, (first, first))
-            return corners_q[:, 0], corners_k[:, 0]
-        pair_loss = score(
-            pool_windows(x_q, corners_q, size), pool_windows(x_k, corners_k, size)
-        )
-        index = self._extreme(pair_loss.flatten(1))
-        p = torch.div(index, self.num_candidates, rounding_mode='floor')
-        q = index % self.num_candidates
-        self._tell(x_q, size, (corners_q, in_image_order), pair_loss, (p, q))
-        if to_key_order is not None:
-            q = to_key_order(q)
-        return _take(corners_q, p), _take(corners_k, q)
 
     def crop_each(
         self,
@@ -203,40 +248,59 @@ class HardPairCropLayer(nn.Module):
 
         Args:
             x (Tensor): Maps (N, C, H, W).
-            score (Callable): As of :meth:`pick_each`.
-            generator (torch.Generator, optional): As of :meth:`pick_pair`.
+            score, generator: As of :meth:`pick`.
 
         Returns:
             Tensor: Windows (N, C, h, w).
         """
-        return self.cut(x, self.pick_each(x, score, generator))
+        return self.cut(x, *self.pick((x,), score, generator))
 
     @torch.no_grad()
-    def pick_each(
+    def pick(
         self,
-        x: Tensor,
-        score: Callable[[Tensor], Tensor],
+        maps: tuple[Tensor, ...],
+        score: Callable[..., Tensor],
         generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw candidates and pick one window of each map, without cropping.
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Draw M candidates per map and pick a pair of them, or one of a single map.
 
         Args:
-            x (Tensor): Maps (N, C, H, W).
-            score (Callable): From pooled windows (N, M, C) to losses (N, M).
-            generator (torch.Generator, optional): As of :meth:`pick_pair`.
+            maps (tuple[Tensor]): Two of (N, C, H, W), or one.
+            score (Callable): From the pooled windows (N, M, C) of each of the maps to
+                losses in image order: (N, M, M) of pairs, entry (n, p, q) of window p
+                of the first map and q of the second; (N, M) for a single map.
+            generator (torch.Generator, optional): On the CPU. Windows of the first
+                map are drawn first. Defaults to torch's global generator.
+            to_key_order (Callable, optional): Brings rows from image order to that of
+                the second map, where the two differ (shuffle-BN). Defaults to none.
 
         Returns:
-            Tensor: (N, 2) top and left cells.
+            list[Tensor]: (N, 2) top and left cells per map, in the map's order.
         """
-        size = self._size(x)
-        corners = self._draw(x, size, generator)
+        size = self._size(maps[0])
+        drawn = [self._draw(x, size, generator) for x in maps]  # (N, M, 2), by image
+        corners = list(drawn)
+        if to_key_order is not None:
+            corners[1] = to_key_order(drawn[1])
         losses = None
-        index = corners.new_zeros(len(x))
-        if self._has_choice(x, size):
-            losses = score(pool_windows(x, corners, size))
-            index = self._extreme(losses)
-        self._tell(x, size, (corners,), losses, (index,))
-        return _take(corners, index)
+        picked = [drawn[0].new_zeros(len(maps[0]))] * len(maps)
+        if self.scores and size != tuple(maps[0].shape[-2:]):
+            pooled = [pool_windows(x, at, size) for x, at in zip(maps, corners)]
+            losses = score(*pooled)
+            flat = losses.flatten(1)
+            index = flat.argmax(1) if self.prefer == 'hard' else flat.argmin(1)
+            picked = [index % self.num_candidates]
+            if len(maps) == 2:  # the first of equal pairs, p before q
+                p = torch.div(index, self.num_candidates, rounding_mode='floor')
+                picked = [p, *picked]
+        if self.watcher is not None:
+            height, width = maps[0].shape[-2:]
+            self.watcher(WindowTrace((height, width), size, drawn, losses, picked))
+        if to_key_order is not None and losses is not None:
+            picked = [picked[0], to_key_order(picked[1])]
+        image = torch.arange(len(maps[0]), device=maps[0].device)
+        return [at[image, index] for at, index in zip(corners, picked)]
 
     def random(
         self,
@@ -249,7 +313,7 @@ class HardPairCropLayer(nn.Module):
 
         Args:
             x (Tensor): Maps (N, C, H, W).
-            generator (torch.Generator, optional): As of :meth:`pick_pair`.
+            generator (torch.Generator, optional): As of :meth:`pick`.
             to_key_order (Callable, optional): Not needed here.
             num_images (int, optional): Not needed here.
         """
@@ -260,26 +324,8 @@ class HardPairCropLayer(nn.Module):
         """Cut one window (N, C, h, w) out of each map, given (N, 2) top left cells."""
         return crop_windows(x, corners, self._size(x))
 
-    def _tell(
-        self,
-        x: Tensor,
-        size: Size,
-        corners: tuple[Tensor, ...],
-        losses: Tensor | None,
-        chosen: tuple[Tensor, ...],
-    ) -> None:
-        if self.watcher is not None:
-            map_size = (x.shape[-2], x.shape[-1])
-            self.watcher(WindowTrace(map_size, size, corners, losses, chosen))
-
     def _size(self, x: Tensor) -> Size:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
-
-    def _has_choice(self, x: Tensor, size: Size) -> bool:
-        return self.scores and size != tuple(x.shape[-2:])
-
-    def _extreme(self, losses: Tensor) -> Tensor:
-        return losses.argmax(1) if self.prefer == 'hard' else losses.argmin(1)
 
     def _draw(self, x: Tensor, size: Size, generator: torch.Generator | None) -> Tensor:
         map_size = (x.shape[-2], x.shape[-1])
@@ -292,11 +338,6 @@ class HardPairCropLayer(nn.Module):
             f'after_stages={self.after_stages}, num_candidates={self.num_candidates}, '
             f'crop_ratio={self.crop_ratio}, prefer={self.prefer!r}'
         )
-
-
-def _take(corners: Tensor, index: Tensor) -> Tensor:
-    """(N, M, 2) and (N,) to (N, 2)."""
-    return corners[torch.arange(len(index), device=index.device), index]
 
 
 def check_stages(after_stages: Sequence[int]) -> None:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from .backbones import stage_names, view_with
+from .skipping import train_only
+
 Stage = Callable[[Tensor], Tensor]
-
-
-def stage_names(backbone: nn.Module) -> list[str]:
-    """Names of a ResNet-family backbone's stages: ``['layer1', ..., 'layerN']``.
-
-    Raises:
-        ValueError: If the backbone has fewer than two such modules.
-    """
-    names: list[str] = []
-    while hasattr(backbone, f'layer{len(names) + 1}'):
-        names.append(f'layer{len(names) + 1}')
-    if len(names) < 2:
-        raise ValueError(
-            f'{type(backbone).__name__} has no stages named layer1, layer2, ...; '
-            'use a ResNet-family backbone (ResNet, ResNetV1d, ResNeXt, ResNet_CIFAR)'
-        )
-    return names
 
 
 def split_stages(
@@ -54,7 +39,7 @@ def split_stages(
     if blocks is not None:
         first_block = 0
         for i, stage in enumerate(stages):
-            stages[i] = _train_only(stage, blocks, first_block)
+            stages[i] = train_only(stage, blocks, first_block)
             first_block += len(stage)
     first = view_with(
         backbone, {names[0]: stages[0], **{name: nn.Identity() for name in names[1:]}}
@@ -65,71 +50,6 @@ def split_stages(
         return out[-1] if isinstance(out, (tuple, list)) else out
 
     return [stem_and_first, *stages[1:]]
-
-
-def view_with(module: nn.Module, children: dict[str, nn.Module]) -> nn.Module:
-    """Shallow copy of a module in which some children are others.
-
-    Parameters, buffers and all other children are shared; the module is not changed.
-    """
-    view = copy.copy(module)
-    view._modules = {**module._modules, **children}
-    return view
-
-
-class _WithoutGradient(nn.Module):
-    """A module's forward pass, unrecorded."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self._modules['module'] = module
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        return self._modules['module'](x)
-
-
-def _train_only(
-    stage: nn.Module, blocks: Collection[int], first_block: int
-) -> nn.Module:
-    """View of a stage in which only some blocks' residual branches get a gradient."""
-    children = {
-        name: block if first_block + i in blocks else _shortcut_only(block)
-        for i, (name, block) in enumerate(stage.named_children())
-    }
-    return view_with(stage, children)
-
-
-def _shortcut_only(block: nn.Module) -> nn.Module:
-    """View of a residual block whose gradient passes along the shortcut alone."""
-    residual = {
-        name: _WithoutGradient(child)
-        for name, child in block.named_children()
-        if name != 'downsample' and next(child.parameters(), None) is not None
-    }
-    return view_with(block, residual)
-
-
-def count_blocks(backbone: nn.Module) -> int:
-    """Number of residual blocks of a backbone."""
-    return sum(len(getattr(backbone, name)) for name in stage_names(backbone))
-
-
-def stage_channels(backbone: nn.Module) -> list[int]:
-    """Output channels of every stage, read from each stage's last normalisation.
-
-    Residual blocks of every ResNet flavour end with a batch or group norm on the
-    block's output.
-    """
-    channels = []
-    for name in stage_names(backbone):
-        last_block = list(getattr(backbone, name).children())[-1]
-        declared = getattr(last_block, 'out_channels', None)
-        if declared is None:
-            norms = [m for m in last_block.modules() if hasattr(m, 'num_features')]
-            declared = norms[-1].num_features
-        channels.append(int(declared))
-    return channels
 
 
 class StagePass:
