@@ -21,8 +21,8 @@ _MODULE = 'mmcv._ext'
 
 _MMDET = 'mmdet.models'
 
-# defines its class only if mmdet.models can be imported, once and for all
-_GAVE_UP = 'mmselfsup.models.utils.res_layer_extra_norm'
+# defines its class only if mmdet.models can be imported
+_NEEDS_MMDET = 'mmselfsup.models.utils.res_layer_extra_norm'
 
 
 class _StandInFinder:
@@ -63,5 +63,5 @@ def _import_without_mmdet() -> None:
         import_module('mmselfsup.models')
     finally:
         del sys.modules[_MMDET]
-    # what gave up for want of mmdet tries again when a detection config imports it
-    sys.modules.pop(_GAVE_UP, None)
+    # a detection config imports this again, then with mmdet
+    sys.modules.pop(_NEEDS_MMDET, None)

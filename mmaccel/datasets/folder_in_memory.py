@@ -18,17 +18,17 @@ PARTS = ('all', 'train', 'held_out')
 
 @DATASETS.register_module()
 class FolderInMemory(CustomDataset):
-    """A folder with one sub-folder a class, for images that fit into memory.
+    """A folder with one sub-folder per class, for images that fit into memory.
 
-    Samples bring their pixels as ``img``, so pipelines begin behind the loading. A part
-    can be held out without touching the folder: of each class every ``every``-th file,
-    in the order of their names, so that choices made on it leave a test split alone.
+    Samples have their pixels as ``img``, so pipelines need no loading transform. A part
+    can be held out: of each class every ``every``-th file, in the order of names, so
+    that choices are not made on the test split.
 
     Args:
         data_root (str): The folder.
         part (str): ``'all'`` images, ``'held_out'``, or ``'train'``, the others.
             Defaults to ``'all'``.
-        every (int): One image in so many of a class is held out, at least 2.
+        every (int): One in this many images of a class is held out, at least 2.
             Defaults to 10.
         pipeline (Sequence): Transforms or their configs. Defaults to none.
         **kwargs: As for :class:`mmcls.datasets.CustomDataset`.
@@ -85,5 +85,5 @@ class FolderInMemory(CustomDataset):
         except (FileNotFoundError, RuntimeError) as error:
             raise ConfigError(
                 f'{self.img_prefix} has no images in <class>/; set data_root to a '
-                'folder with one sub-folder a class'
+                'folder with one sub-folder per class'
             ) from error

@@ -16,8 +16,8 @@ from torch import nn
 class AutocastOptimWrapper(OptimWrapper):
     """MMEngine's wrapper with the forward pass under ``torch.autocast``.
 
-    bfloat16 has the range of fp32: gradients do not vanish, so nothing is scaled, and
-    no update waits for the device to tell whether one overflowed, as MMEngine's
+    bfloat16 has the range of fp32: gradients do not underflow, so nothing is scaled,
+    and no update synchronises with the device to look for an overflow, as MMEngine's
     ``AmpOptimWrapper`` does for fp16. Works on CPUs, too.
 
     Args:

@@ -1,4 +1,4 @@
-"""Data order whose indices know their epoch."""
+"""Data order whose indices encode their epoch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class EpochSampler(DefaultSampler):
     """Upstream's ``DefaultSampler`` for runs that can be killed and resumed.
 
     The order is upstream's, a function of seed and epoch. Each index carries its epoch
-    to a :class:`SeededDataset`, so that loader workers, which prefetch and may live for
-    many epochs, need no shared state. With any other dataset the indices are plain.
+    to a :class:`SeededDataset`, so that loader workers, which prefetch and may persist
+    for many epochs, need no shared state. With any other dataset indices are plain.
 
     Args:
         dataset (Sized): The dataset.
@@ -39,13 +39,13 @@ class EpochSampler(DefaultSampler):
         self.set_seed(self.seed)
 
     def set_seed(self, seed: int) -> None:
-        """Take another seed, the dataset too: a resumed run's is known late."""
+        """Set another seed, also for the dataset: a resumed run's is known late."""
         self.seed = seed
         if hasattr(self.dataset, 'set_seed'):
             self.dataset.set_seed(seed)
 
     def skip(self, num_samples: int) -> None:
-        """Leave out the first samples of the next pass, which are done already."""
+        """Skip the first samples of the next pass, which are done already."""
         self._skip = num_samples
 
     def __iter__(self) -> Iterator[int]:

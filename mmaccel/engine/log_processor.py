@@ -29,24 +29,23 @@ _SHOWN = {'epoch', 'iter', 'lr', 'time', 'data_time', 'memory', 'images_per_seco
 class AccelLogProcessor(LogProcessor):
     """Log processor whose training line answers the usual questions.
 
-    How long still (ETA), how fast (images a second over all ranks), is it the data (the
-    share of a step spent waiting for it), does it fit (peak memory), and does it learn:
-    the exit drawn, each exit's loss beside ``ln(K + 1)``, the loss of guessing, and the
-    similarity of positive and negative pairs, spread and effective rank of the features
-    at the exit measured last. An exit not drawn yet shows as ``-``. Models without
-    exits show their ``loss``.
+    Remaining time (ETA), images per second over all ranks, the share of a step spent
+    waiting for data, peak memory, the exit drawn, each exit's loss beside its chance
+    level ``ln(K + 1)``, and at the exit measured last the similarity of positive and
+    negative pairs, spread and effective rank of the features. An exit that was not
+    drawn yet shows as ``-``. Models without exits show their ``loss``.
 
     Visualizer backends get every scalar under its own key, with ``images_per_second``,
     ``data_wait`` (0 to 1), ``memory`` (MB) and ``train_seconds`` added. Losses and
     times are means of their last ``window_size`` values. A scalar of one exit is
-    written only if it has a new value since the line before.
+    written only if it has a new value since the previous line.
 
     Args:
-        window_size (int): Values averaged; take the logger's interval, and a line
-            covers all since the line before. Defaults to 50.
+        window_size (int): Values averaged; with the logger's interval, a line covers
+            all values since the previous one. Defaults to 50.
         max_history (int): Values kept of each scalar. mmengine keeps a million, copies
-            them at every update and saves them in every checkpoint. Not applied when
-            ``custom_cfg`` asks for an 'epoch' or 'global' window. Defaults to 10000.
+            them at every update and saves them in every checkpoint. Not applied where
+            ``custom_cfg`` has an 'epoch' or 'global' window. Defaults to 10000.
         **kwargs: As for :class:`mmengine.runner.LogProcessor`.
     """
 
@@ -86,7 +85,7 @@ class AccelLogProcessor(LogProcessor):
         return tag, '  '.join([header, *self._format(values, fresh)])
 
     def _throughput(self, runner: Runner, values: dict) -> dict:
-        """Images a second over all ranks, share of waiting, memory, training time."""
+        """Images per second over all ranks, data wait, memory, training time."""
         extra = {}
         if 'time' in values:
             batch_size = images_per_rank(runner.train_dataloader)
@@ -123,7 +122,7 @@ class AccelLogProcessor(LogProcessor):
                 buffer.max_length = self._max_history
 
     def _format(self, values: dict, fresh: set) -> list:
-        """The parts of the line behind its header."""
+        """The parts of the line after its header."""
         parts = []
         if 'lr' in values:
             parts.append(f'lr {values["lr"]:.2e}')

@@ -23,10 +23,10 @@ from .prefetch import on_device
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """Upstream's epoch-based loop, which upstream always resumes at an epoch's start.
 
-    A run resumed from an iteration's checkpoint goes on with the next batch: the
-    sampler leaves out what is done without reading it, and ``batch_idx`` continues, so
-    that hooks which count batches are right. Resumed with another batch size or number
-    of processes, it goes on at the same fraction of the epoch.
+    A run resumed from an iteration's checkpoint continues with the next batch: the
+    sampler skips what is done without reading it, and ``batch_idx`` continues, so that
+    hooks which count batches are right. Resumed with another batch size or number of
+    processes, it continues at the same fraction of the epoch.
 
     Args:
         runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals: As
@@ -37,7 +37,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         iterations_run (int): Iterations done by this process.
-        moved (bool): Whether it goes on at another iteration than its checkpoint's.
+        moved (bool): Whether it continues at another iteration than its checkpoint's.
             Accumulated gradients count from the new one.
     """
 
@@ -51,20 +51,21 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.moved = False
         self._done = 0  # batches of the current epoch
         if len(self.dataloader) == 0:
+            size = images_per_rank(self.dataloader)
             raise ConfigError(
                 f'{len(self.dataloader.dataset)} images over {runner.world_size} '
-                f'process(es) do not fill one batch of {images_per_rank(self.dataloader)}; '
+                f'process(es) do not fill one batch of {size}; '
                 'lower train_dataloader.batch_size'
             )
 
     def run(self) -> nn.Module:
-        """Launch training, or continue it."""
+        """Start or continue training."""
         if self._iter > 0:
             self._done = self._resumed_position()
         return super().run()
 
     def run_epoch(self) -> None:
-        """Run what is left of one epoch."""
+        """Run the remaining iterations of one epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         for batch_idx, data_batch in self._remaining():
@@ -74,7 +75,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def _remaining(self) -> Iterable[tuple[int, Any]]:
-        """Batches of the epoch that are not done, with their numbers."""
+        """Remaining batches of the epoch, with their numbers."""
         done, self._done = self._done, 0
         batches: Iterable[dict] = self.dataloader
         if done:

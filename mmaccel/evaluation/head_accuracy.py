@@ -14,7 +14,7 @@ class HeadAccuracy(Accuracy):
     """Accuracy of one classifier of MMSelfSup's ``MultiClsHead``.
 
     Upstream's config names a ``MultiHeadEvaluator`` that MMSelfSup 1.0 does not have.
-    One metric a classifier, each with its own ``prefix``, does the same.
+    One metric per classifier, each with its own ``prefix``, does the same.
 
     Args:
         head (int): The classifier: 0 is the stem's, i that of stage i.

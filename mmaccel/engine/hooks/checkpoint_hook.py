@@ -28,13 +28,14 @@ from .throughput_hook import ThroughputHook
 class SafeCheckpointHook(CheckpointHook):
     """Upstream's checkpoint hook, without the ways to lose a run.
 
-    Upstream opens the new file under its final name, so that a kill leaves half a
-    checkpoint, and removes an old one before the new one stands. Here a checkpoint
-    appears under its name only when it is whole and on the disk, and old ones go last.
-    Accumulated gradients are saved too, and weights that are not finite never.
+    Upstream opens the new file under its final name, so that a killed run leaves an
+    incomplete checkpoint, and removes an old one before the new one is written. Here a
+    checkpoint gets its name only once it is complete and on the disk, and old ones are
+    removed last. Accumulated gradients are saved, too; weights that are not finite are
+    never saved.
 
-    Loading refuses a checkpoint of another architecture, which upstream only mentions
-    in the log: resuming needs every name and shape to fit, ``load_from`` 95 % of the
+    Loading rejects a checkpoint of another architecture, which upstream only mentions
+    in the log: resuming needs every name and shape to match, ``load_from`` 95 % of the
     model's names and every shape.
 
     Args:
@@ -56,7 +57,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._gradients: dict = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse a checkpoint of another architecture."""
+        """Reject a checkpoint of another architecture."""
         own = get_model(runner.model).state_dict()
         found = mismatch(own, checkpoint.get('state_dict', checkpoint))
         if runner._resume:
@@ -69,7 +70,7 @@ class SafeCheckpointHook(CheckpointHook):
             raise ConfigError(_misfit(runner, found))
 
     def before_train(self, runner: Runner) -> None:
-        """Get the folder ready, and what a resumed run had not yet applied."""
+        """Prepare the folder, and restore a resumed run's accumulated gradients."""
         super().before_train(runner)
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend='mmaccel_atomic')
@@ -91,7 +92,7 @@ class SafeCheckpointHook(CheckpointHook):
             checkpoint['accumulated_gradients'] = self._gradients
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Save, then point at the new checkpoint, then remove the oldest."""
+        """Save, then update ``last_checkpoint``, then remove the oldest."""
         with _clock_stopped(runner), self._explained(runner):
             _check_finite(runner)
             self._gradients = pending_gradients(runner)
@@ -119,7 +120,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._remove(self.filename_tmpl.format(old))
 
     def _keep(self, runner: Runner, step: int) -> list[int]:
-        """Note that ``step`` is kept; return the steps that are one too many."""
+        """Note that ``step`` is kept; return the steps to remove."""
         if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
             return []
         expired = []
@@ -160,7 +161,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _explained(self, runner: Runner) -> Iterator[None]:
-        """Say what a failed save means for the run."""
+        """Turn a failed save into an error that tells how to continue."""
         previous = self.last_ckpt
         try:
             yield
@@ -175,14 +176,14 @@ class SafeCheckpointHook(CheckpointHook):
             raise TrainingStopped(
                 f'the checkpoint at iteration {runner.iter + 1} could not be saved in '
                 f'{self.out_dir}: {reason}; {kept}. '
-                f'{"Free some space" if full else "Mend this"} and run the same '
+                f'{"Free some space" if full else "Repair this"} and run the same '
                 'command with --resume'
             ) from error
 
 
 @contextmanager
 def _clock_stopped(runner: Runner) -> Iterator[None]:
-    """Saving is no training."""
+    """Saving does not count as training time."""
     with ExitStack() as stack:
         for hook in runner.hooks:
             if isinstance(hook, ThroughputHook):
@@ -191,7 +192,7 @@ def _clock_stopped(runner: Runner) -> Iterator[None]:
 
 
 def _check_finite(runner: Runner) -> None:
-    """Refuse to save weights that are no numbers, a step before the loss shows it."""
+    """Raise for weights that are not finite, one step before the loss is not."""
     for name, parameter in get_model(runner.model).named_parameters():
         if not torch.isfinite(parameter).all():
             last = runner.message_hub.get_info('last_ckpt')

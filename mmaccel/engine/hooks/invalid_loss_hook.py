@@ -17,12 +17,10 @@ from mmaccel.errors import TrainingStopped
 class InvalidLossHook(Hook):
     """Stop training at a NaN or infinite loss, before a checkpoint is written.
 
-    Everything after such a step is lost time, and saving would replace good
-    checkpoints by bad ones.
+    Steps after it are useless, and saving would replace good checkpoints.
 
     Raises:
-        TrainingStopped: With iteration, exit, learning rate and the last good
-            checkpoint.
+        TrainingStopped: With iteration, exit, learning rate and last good checkpoint.
     """
 
     # the message hub has the loss, nothing has been saved
@@ -35,7 +33,7 @@ class InvalidLossHook(Hook):
         data_batch: object = None,
         outputs: dict | None = None,
     ) -> None:
-        """Look at the loss, which the message hub has on the CPU already."""
+        """Check the loss, which the message hub already has on the CPU."""
         scalars = runner.message_hub.log_scalars
         if 'train/loss' not in scalars:
             return

@@ -17,9 +17,9 @@ from ..epoch_sampler import epoch_sampler
 class StepSeedHook(Hook):
     """Seed every iteration with (seed, iteration, rank).
 
-    Shuffled batches, dropout and the like then do not depend on what was drawn before,
-    and a resumed run repeats them without any saved random state. It also hands the
-    run's seed to the sampler: where the user gave none, a resumed run learns it from
+    Batch shuffling, dropout and the like then do not depend on what was drawn before,
+    and a resumed run repeats them without any saved random state. The hook also passes
+    the run's seed to the sampler: where the user gave none, a resumed run reads it from
     the checkpoint, after the data loader was built.
 
     Note:

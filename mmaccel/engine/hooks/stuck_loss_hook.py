@@ -1,4 +1,4 @@
-"""Say so when a loss stays at its chance level."""
+"""Warn when a loss stays at its chance level."""
 
 from __future__ import annotations
 
@@ -25,20 +25,19 @@ class StuckLossHook(Hook):
     """Warn of a likely collapse: a loss at its chance level for a whole epoch.
 
     A model whose features are all alike cannot tell a positive from the negatives; its
-    loss is the logarithm of their number, and stays there. The curve looks flat and
-    harmless, and days go by.
+    loss is the logarithm of their number, and stays there.
 
     Args:
-        tolerance (float): Distance of an epoch's mean loss from the chance level that
-            counts as none, as a share of it. Defaults to 0.01.
-        begin (int): Epochs at the start that are not judged: SwAV's prototypes are
-            frozen and MoCo's queue is random then. Defaults to 1.
+        tolerance (float): Relative distance of an epoch's mean loss from the chance
+            level below which they count as equal. Defaults to 0.01.
+        begin (int): First epochs that are not checked: SwAV's prototypes are frozen and
+            MoCo's queue is random then. Defaults to 1.
 
     Note:
         Needs the ``chance`` that accelerated models report.
     """
 
-    # behind the hook that writes the losses to the message hub
+    # after the hook that writes the losses to the message hub
     priority = 'LOW'
 
     def __init__(self, tolerance: float = 0.01, begin: int = 1) -> None:
@@ -64,7 +63,7 @@ class StuckLossHook(Hook):
                 self._losses[key[len('loss_exit') :]].append(float(value))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Judge the epoch."""
+        """Compare the epoch's mean losses with their chance levels."""
         scalars = runner.message_hub.log_scalars
         if runner.epoch < self.begin or 'train/chance' not in scalars:
             return

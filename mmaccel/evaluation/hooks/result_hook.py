@@ -1,4 +1,4 @@
-"""The figures of a transfer experiment, where they can be gathered."""
+"""Records of the results of transfer experiments."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class ResultHook(Hook):
         dataset (str): What was evaluated on, such as ``'ImageNet'``.
         protocol (str): How, in a few words. Settings of the config may be named in
             braces, such as ``'{train_cfg.max_epochs} epochs'``, and ``{total_batch}``,
-            the images of all ranks in an iteration, so that the record is
-            right where they are overridden.
+            the images of all ranks per iteration, so that the record is right where
+            they are overridden.
         metrics (dict[str, str]): Logged name to the record's, such as
             ``{'accuracy/top1': 'top1'}``.
         frozen (bool): Whether the backbone was kept as pretrained. Defaults to True.
@@ -54,7 +54,7 @@ class ResultHook(Hook):
         or tested still knows them.
     """
 
-    # behind those that change what is logged
+    # after those that change what is logged
     priority = 'LOWEST'
 
     def __init__(

@@ -58,7 +58,7 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else num_views
         self.pipelines: list[list] = []
-        for count, cfgs in zip(counts, transforms):
+        for count, cfgs in zip(counts, transforms, strict=True):
             self.pipelines += [build_known(cfgs)] * count
 
     def forward(
