@@ -12,6 +12,7 @@ from typing import Any, Mapping
 from mmengine.config import Config
 
 from mmaccel.engine.config import load_config
+from mmaccel.engine.config_reader import DECISIVE
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.cached_features import hash_text
 
@@ -19,15 +20,7 @@ from mmaccel.evaluation.cached_features import hash_text
 SPLITS = ('held_out', 'test')
 
 _WIDTH = 64  # channels of the first stage of a ResNet
-_DECISIVE = (
-    'model',
-    'train_dataloader',
-    'train_cfg',
-    'optim_wrapper',
-    'param_scheduler',
-    'custom_hooks',
-    'fast_views',
-)
+_DECISIVE = (*DECISIVE, 'train_dataloader')
 _PRECISIONS = (None, 'bf16', 'fp16')
 _AXES = ('methods', 'variants', 'epochs', 'seeds')
 _NAMED = ('group', 'config', 'epochs', 'seed')  # arguments that these lists settle

@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from mmselfsup.registry import HOOKS as MMSELFSUP_HOOKS
 
-from mmaccel.engine.config import dicts
+from mmaccel.engine.config_reader import dicts
 from mmaccel.engine.epoch_sampler import images_per_rank
 from mmaccel.errors import ConfigError
 
