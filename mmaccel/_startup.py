@@ -24,9 +24,9 @@ def start() -> None:
         call changes nothing.
     """
     try:
-        from mmaccel.compat import apply_mends
+        from mmaccel.compat import apply_patches
 
-        apply_mends()
+        apply_patches()
         for name in _SUB_PACKAGES:
             import_module(name)
     except Exception as error:  # version checks upstream are plain assertions

@@ -52,9 +52,9 @@ def remove_temporaries(folder: str | Path) -> None:
 
 
 def check_complete(data: bytes) -> None:
-    """Reject a JPEG, PNG or WebP file whose end is missing.
+    """Check that a JPEG, PNG or WebP file has its end.
 
-    Costs microseconds: only markers are looked at, the pixels are not decoded.
+    Takes microseconds: only markers are searched, pixels are not decoded.
 
     Args:
         data (bytes): The whole file.
@@ -65,7 +65,7 @@ def check_complete(data: bytes) -> None:
     if not data:
         raise ValueError('the file is empty')
     if data.startswith(b'\xff\xd8'):
-        # after the headers, where a thumbnail has an end marker of its own
+        # after the headers, where a thumbnail may have an end marker of its own
         if data.rfind(b'\xff\xd9', _start_of_scan(data)) < 0:
             raise ValueError(
                 'the JPEG file is truncated: it has no end-of-image marker'
@@ -82,7 +82,7 @@ def check_complete(data: bytes) -> None:
 
 
 def _start_of_scan(data: bytes) -> int:
-    """Offset at which a JPEG's headers end, the length of the file if they do not."""
+    """Offset at which a JPEG's headers end; by default the file's length."""
     offset = 2
     while offset + 4 <= len(data) and data[offset] == 0xFF:
         marker = data[offset + 1]

@@ -6,8 +6,9 @@ import gc
 import multiprocessing
 import platform
 from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import resource
 import time
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict

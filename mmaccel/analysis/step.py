@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config

@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from mmaccel.errors import ConfigError, TrainingStopped
 from mmaccel.fileio import write_atomically

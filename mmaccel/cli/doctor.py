@@ -19,7 +19,7 @@ from importlib import metadata
 from typing import Any
 
 from mmaccel import _startup
-from mmaccel.compat import MENDS, mend_report
+from mmaccel.compat import PATCHES, patch_report
 from mmaccel.version import __version__
 
 EXAMPLES = """\
@@ -226,11 +226,11 @@ def devices() -> dict[str, Any]:
     }
 
 
-def mends() -> dict[str, dict[str, str]]:
-    """List the mends by name: the defect, and what became of it."""
+def patches() -> dict[str, dict[str, str]]:
+    """List the patches by name: the defect, and what became of it."""
     return {
-        name: {'state': state, 'defect': MENDS[name]}
-        for name, state in mend_report().items()
+        name: {'state': state, 'defect': PATCHES[name]}
+        for name, state in patch_report().items()
     }
 
 
@@ -239,7 +239,7 @@ def diagnose() -> dict[str, Any]:
 
     Returns:
         ``ok`` (pretraining can run), ``mmaccel`` (version), ``packages`` (one
-        :class:`CheckResult` each), ``mends``, ``ops``, ``devices``, ``problems`` and
+        :class:`CheckResult` each), ``patches``, ``ops``, ``devices``, ``problems`` and
         ``notes`` (each ``{what, remedy}``).
     """
     failure = None
@@ -273,7 +273,7 @@ def diagnose() -> dict[str, Any]:
         'ok': not problems,
         'mmaccel': __version__,
         'packages': [asdict(result) for result in results],
-        'mends': mends(),
+        'patches': patches(),
         'ops': ops,
         'devices': devices(),
         'problems': problems,
@@ -305,9 +305,9 @@ def print_report(report: dict[str, Any]) -> None:
             f'{found["supported"]:<18}{state.splitlines()[0]}'
         )
     print('\nupstream defects')
-    for name, mend in report['mends'].items():
-        state = mend['state'].partition(':')[0]  # what failed is listed below
-        print(f'{name:<22}{state:<14}{mend["defect"]}')
+    for name, patch in report['patches'].items():
+        state = patch['state'].partition(':')[0]  # what failed is listed below
+        print(f'{name:<22}{state:<14}{patch["defect"]}')
 
     ops, device = report['ops'], report['devices']
     print(f'\ncompiled ops    {ops["kind"]}', end='')

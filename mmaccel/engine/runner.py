@@ -15,7 +15,8 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         ConfigError: If the config is a training's and pretrained weights do not fit.
     """
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    custom = 'runner_type' in cfg
+    runner: Runner = RUNNERS.build(cfg) if custom else Runner.from_cfg(cfg)  # type: ignore[arg-type]
     if runner._train_loop is not None and runner._load_from is None:
         check_pretrained(runner.model)
     return runner

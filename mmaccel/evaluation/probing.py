@@ -6,19 +6,19 @@ import argparse
 import logging
 import os
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterable, Iterator
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import DATASETS, MODELS
-from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mmaccel.engine.preflight import check_work_dir
 from mmaccel.engine.weights import load_backbone
@@ -71,7 +71,7 @@ def build_sets(configs: dict[str, dict]) -> dict:
     return sets
 
 
-def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
+def build_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
     """The pretraining's network with the checkpoint's backbone."""
     if cfg.get('model') is None or 'backbone' not in cfg.model:
         raise ConfigError(
@@ -91,7 +91,7 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
 
 
 def get_features(
-    model: nn.Module,
+    model: BaseModel,
     configs: dict[str, dict],
     stages: list[str],
     cfg: Config,
@@ -127,7 +127,7 @@ def get_features(
 
 
 def named_features(
-    model: nn.Module, dataset, stages: list[str], args: argparse.Namespace
+    model: BaseModel, dataset: Dataset, stages: list[str], args: argparse.Namespace
 ) -> Iterator[tuple[dict[str, torch.Tensor], list[int]]]:
     """Features of the stages that are needed, batch by batch."""
     loader = DataLoader(
@@ -142,9 +142,9 @@ def named_features(
         yield {name: named[name] for name in stages}, labels
 
 
-def feature_names(model: nn.Module) -> list[str]:
+def feature_names(model: BaseModel) -> list[str]:
     """Feat1 is the stem's, as in OpenSelfSup and the paper's Table 8."""
-    number = len(stage_names(model.backbone))
+    number = len(stage_names(model.get_submodule('backbone')))
     return [*(f'Feat{i}' for i in range(1, number + 1)), 'Final']
 
 

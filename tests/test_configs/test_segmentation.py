@@ -90,7 +90,7 @@ def checkpoint(tmp_path_factory):
 def run(devkit, checkpoint, tmp_path_factory):
     """Trains once what several tests look at."""
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def run(kind, shuffled=False):
         weights = checkpoint
         if shuffled:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 sys.path.append(str(Path(__file__).parents[1]))
 import _checkout  # noqa: F401, it finds mmaccel
