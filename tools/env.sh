@@ -44,11 +44,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 say() { echo "[env] $*" >&2; }
 die() { echo "[env] error: $*" >&2; exit 1; }
 
-# The files that decide what is installed. setup.py belongs to them as it is what puts
-# the package itself there.
+# The files that decide what is installed, the package itself included.
 fingerprint() {
   echo "$ROOT" | cat - requirements.txt requirements-dev.txt constraints.txt setup.py \
-    | cksum
+    pyproject.toml | cksum
 }
 
 fits() {
@@ -111,7 +110,7 @@ step() {
 # mmengine requires opencv-python, whose GUI needs libGL, X11 and glib from the system;
 # servers and containers have none of these. The headless build of the same version is
 # then laid over it: both own the same files, and mmengine's requirement stays met.
-mend_headless_opencv() {
+use_headless_opencv() {
   local error version
   error="$("$VENV/bin/python" -c 'import cv2' 2>&1 | tail -n 1)" || true
   [[ "$error" == *"cannot open shared object file"* ]] || return 0
@@ -154,8 +153,8 @@ make_environment() {
     "${pip[@]}" -r requirements.txt -r requirements-dev.txt
   step 'installing mmaccel, editable, with detection and segmentation' \
     "${pip[@]}" --no-build-isolation -e '.[transfer]'
-  mend_headless_opencv
-  step 'checking it' "$VENV/bin/python" -m mmaccel.doctor
+  use_headless_opencv
+  step 'checking it' "$VENV/bin/python" -m mmaccel doctor
 
   fingerprint >"$stamp.new"
   mv "$stamp.new" "$stamp"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torchvision
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmaccel.engine.config_reader import type_name
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
+from .memory import bytes_on_device
 from .numerics import Numerics
-from .step import bytes_on_device
 
 #: The release whose documentation the steps follow.
 LIGHTLY = '1.6.0'
@@ -63,7 +65,7 @@ class LightlyRunner:
         torch.manual_seed(0)
         self.device = images[0].device
         self.numerics = numerics
-        kind = cfg.model.type.rpartition('.')[2]
+        kind = type_name(cfg.model)
         if kind not in _METHODS:
             raise ConfigError(
                 f'there is no step of lightly for {kind}; compare MoCo or SimCLR'

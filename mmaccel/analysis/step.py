@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -15,9 +16,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS, MODELS
 
+from mmaccel.engine.config_reader import hooks, image_channels, training_set, views
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
+from .memory import bytes_on_device
 from .numerics import Numerics
 
 
@@ -29,31 +32,15 @@ def input_shapes(cfg: Config) -> list[tuple[int, int, int]]:
     Raises:
         ValueError: If the training pipeline has no ``MultiView`` of crops.
     """
-    dataset = cfg.train_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:  # wrappers
-        dataset = dataset.dataset
-    channels = cfg.model.backbone.get('in_channels', 3)
-    for transform in dataset.get('pipeline', ()):
-        if transform['type'].split('.')[-1] not in ('MultiView', 'LoadViews'):
-            continue
-        counts = transform['num_views']
-        counts = [counts] if isinstance(counts, int) else counts
-        sizes = [_crop_size(pipeline) for pipeline in transform['transforms']]
-        if all(sizes):
-            shapes = [(channels, *size) for size in sizes if size]
-            return [s for s, count in zip(shapes, counts) for _ in range(count)]
-    raise ValueError(
-        'the training pipeline has no MultiView of RandomResizedCrop, so the size of '
-        'the views is unknown; give it with --size'
-    )
-
-
-def _crop_size(pipeline: list[dict]) -> tuple[int, int] | None:
-    for transform in pipeline:
-        size = transform.get('size', transform.get('scale'))
-        if 'Crop' in transform['type'] and size is not None:
-            return (size, size) if isinstance(size, int) else tuple(size)
-    return None
+    channels = image_channels(cfg)
+    found = views(training_set(cfg))
+    shapes = [(channels, *v.size) for v in found if v.size for _ in range(v.number)]
+    if not shapes or not all(v.size for v in found):
+        raise ValueError(
+            'the training pipeline has no MultiView of RandomResizedCrop, so the size '
+            'of the views is unknown; give it with --size'
+        )
+    return shapes
 
 
 class Variant(NamedTuple):
@@ -105,7 +92,7 @@ class StepRunner:
             self.optim_wrapper = build_optim_wrapper(
                 self.model, self.numerics.optimizer_config(cfg)
             )
-        self.numerics.apply(self.model, self.optim_wrapper, self.device)
+        self.numerics.apply(self.model)
 
         shapes = input_shapes(cfg) if size is None else _square_views(cfg, size)
         self.images = [
@@ -158,41 +145,21 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def bytes_on_device(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, images: list[torch.Tensor]
-) -> int:
-    """Bytes of weights, buffers, gradients, optimizer state and images.
-
-    Storages are counted once; what an optimizer keeps on the host beside images on
-    another device is not.
-    """
-    tensors = [*model.parameters(), *model.buffers(), *images]
-    tensors += [p.grad for p in model.parameters() if p.grad is not None]
-    for state in optimizer.state.values():
-        tensors += [value for value in state.values() if torch.is_tensor(value)]
-    there = [x.untyped_storage() for x in tensors if x.device == images[0].device]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in there}.values())
-
-
 def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
     try:
         shapes = input_shapes(cfg)
     except ValueError:
-        shapes = [(cfg.model.backbone.get('in_channels', 3), size, size)] * 2
+        shapes = [(image_channels(cfg), size, size)] * 2
     return [(channels, size, size) for channels, _, _ in shapes]
 
 
 def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
     if not hasattr(model, 'num_exits'):
         return {'step': Variant(1.0, None)}
-    hooks = [
-        {**hook}
-        for hook in cfg.get('custom_hooks', ())
-        if hook['type'].split('.')[-1] == 'PartialBackpropHook'
-    ]
-    if not hooks:
+    found = next((dict(h) for _, h in hooks(cfg, 'PartialBackpropHook')), None)
+    if found is None:
         return {str(model.num_exits): Variant(1.0, StepPlan(model.num_exits))}
-    hook = HOOKS.build(hooks[0])
+    hook = HOOKS.build(found)
     hook.check_model(model)
     named: dict[str, Variant] = {}
     for number, (probability, plan) in enumerate(hook.distribution(model), 1):

@@ -1,4 +1,4 @@
-"""Reading an image file, and telling when it is not whole."""
+"""Load image files, and detect incomplete ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import mmcv
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmselfsup.registry import TRANSFORMS
+
+from mmaccel.fileio import check_complete
 
 
 class UnreadableImageError(OSError):
@@ -26,17 +28,17 @@ class UnreadableImageError(OSError):
 
 @TRANSFORMS.register_module()
 class LoadCheckedImage(LoadImageFromFile):
-    """Load an image as upstream's ``LoadImageFromFile``, refusing incomplete files.
+    """Load an image as upstream's ``LoadImageFromFile``; incomplete files raise.
 
-    A decoder can fill what is missing from a file with grey and say nothing, and a
-    download that stopped short or a copy to a full disk then trains the network on
-    blank regions. The pixels of a whole file are upstream's.
+    Decoders may fill missing data with grey without an error, so that an interrupted
+    download or copy trains the network on blank regions. Pixels of a complete file are
+    upstream's.
 
     Args:
         **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
-        UnreadableImageError: Naming the file and what is wrong with it.
+        UnreadableImageError: With the file and what is wrong with it.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -51,7 +53,7 @@ class LoadCheckedImage(LoadImageFromFile):
         return results
 
     def _load(self, path: str) -> Any:
-        """What :meth:`_decode` makes of a file; None if it fails and may."""
+        """Result of :meth:`_decode`; None if it fails and ``ignore_empty`` is set."""
         try:
             data = self._read(path)
             check_complete(data)
@@ -73,49 +75,5 @@ class LoadCheckedImage(LoadImageFromFile):
     def _read(self, path: str) -> bytes:
         if self.file_client_args is not None:
             client = fileio.FileClient.infer_client(self.file_client_args, path)
-            return client.get(path)
-        return fileio.get(path, backend_args=self.backend_args)
-
-
-def check_complete(data: bytes) -> None:
-    """Refuse a JPEG, PNG or WebP file whose end is missing.
-
-    Costs microseconds: only markers are looked at, the pixels are not decoded.
-
-    Args:
-        data (bytes): The whole file.
-
-    Raises:
-        ValueError: Saying what is missing.
-    """
-    if not data:
-        raise ValueError('the file is empty')
-    if data.startswith(b'\xff\xd8'):
-        # behind the headers, where a thumbnail has an end marker of its own
-        if data.rfind(b'\xff\xd9', _start_of_scan(data)) < 0:
-            raise ValueError(
-                'the JPEG file is truncated: it has no end-of-image marker'
-            )
-    elif data.startswith(b'\x89PNG\r\n\x1a\n'):
-        if data.rfind(b'IEND') < 0:
-            raise ValueError('the PNG file is truncated: it has no IEND chunk')
-    elif data.startswith(b'RIFF') and data[8:12] == b'WEBP':
-        expected = 8 + int.from_bytes(data[4:8], 'little')
-        if len(data) < expected:
-            raise ValueError(
-                f'the WebP file is truncated: it has {len(data)} of {expected} bytes'
-            )
-
-
-def _start_of_scan(data: bytes) -> int:
-    """Offset at which a JPEG's headers end, the length of the file if they do not."""
-    offset = 2
-    while offset + 4 <= len(data) and data[offset] == 0xFF:
-        marker = data[offset + 1]
-        if marker == 0xDA:  # start of scan
-            return offset
-        if marker == 0xFF:  # padding
-            offset += 1
-        else:
-            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], 'big')
-    return len(data)
+            return bytes(client.get(path))
+        return bytes(fileio.get(path, backend_args=self.backend_args))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from mmaccel.errors import ConfigError
 
 
 class Curve(NamedTuple):
     """A metric against training time, of one run or the mean of several.
 
     ``label`` names it, ``n`` is the number of runs. ``step`` (iterations), ``seconds``
-    (mean training time), ``mean``, ``min`` and ``max`` have one entry a measurement.
+    (mean training time), ``mean``, ``min`` and ``max`` have one entry per evaluation.
     """
 
     label: str
@@ -28,18 +31,18 @@ class Curve(NamedTuple):
 def read_scalars(work_dir: str | Path) -> list[dict]:
     """All scalar records of a work directory, oldest first.
 
-    ``tools/train.py`` keeps one ``vis_data/scalars.json`` for a run and its
-    continuations, upstream's script one a start in folders named by their time. Half a
-    line, left by a process that was killed, is passed over.
+    ``tools/train.py`` writes one ``vis_data/scalars.json`` for a run and its
+    continuations, upstream's script one per start, in folders named by their time.
+    Incomplete lines of killed processes are skipped.
 
     Raises:
-        FileNotFoundError: If there is no log.
+        ConfigError: If there is no log.
     """
     work_dir = Path(work_dir)
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     files += work_dir.glob('vis_data/scalars.json')
     if not files:
-        raise FileNotFoundError(
+        raise ConfigError(
             f'{work_dir} has no vis_data/scalars.json; name the --work-dir of a '
             'training whose visualizer has LocalVisBackend'
         )
@@ -58,9 +61,9 @@ def read_curve(
 ) -> Curve:
     """A metric of one run against its training time.
 
-    Where a run was resumed from an earlier position, the later life's records replace
-    the earlier's from there on. The epoch goes before the step, which counts anew where
-    an epoch has another number of iterations now.
+    Where a run was resumed from an earlier position, the resumed run's records replace
+    the earlier ones from there on. Positions are compared by epoch before step, since
+    steps count anew where the number of iterations per epoch has changed.
 
     Args:
         work_dir (str or Path): The run's work directory.
@@ -69,8 +72,8 @@ def read_curve(
         label (str, optional): Defaults to the directory's name.
 
     Raises:
-        FileNotFoundError: If there is no log.
-        KeyError: If no record has the metric and its training time.
+        ConfigError: If there is no log.
+        ConfigError: If no record has the metric and its training time.
     """
     records = read_scalars(work_dir)
     points: list[tuple[int, float, float]] = []
@@ -91,15 +94,15 @@ def read_curve(
 
 
 def average(curves: Iterable[Curve]) -> Curve:
-    """Mean, least and greatest value of runs with one label, where all were measured.
+    """Mean, least and greatest value of runs with one label, at their common steps.
 
     Raises:
-        ValueError: If the runs have no step in common.
+        ConfigError: If the runs have no step in common.
     """
     curves = list(curves)
     steps = sorted(set.intersection(*(set(c.step.tolist()) for c in curves)))
     if not steps:
-        raise ValueError(
+        raise ConfigError(
             f'the runs labelled {curves[0].label!r} have no step in common and cannot '
             'be averaged; give them labels of their own'
         )
@@ -120,10 +123,10 @@ def average(curves: Iterable[Curve]) -> Curve:
 def _explain(work_dir: str | Path, metric: str, records: list[dict]) -> None:
     names = sorted(set().union(*records)) if records else []
     if metric not in names:
-        raise KeyError(
+        raise ConfigError(
             f'{work_dir} has no scalar {metric!r}; it has {", ".join(names) or "none"}'
         )
-    raise KeyError(
+    raise ConfigError(
         f'{work_dir} has {metric!r} but no train_seconds beside it; train with '
         'ThroughputHook among default_hooks'
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from mmengine.config import Config
 
 from mmaccel.engine.config import load_config
+from mmaccel.engine.config_reader import DECISIVE
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.cached_features import hash_text
 
@@ -19,15 +21,7 @@ from mmaccel.evaluation.cached_features import hash_text
 SPLITS = ('held_out', 'test')
 
 _WIDTH = 64  # channels of the first stage of a ResNet
-_DECISIVE = (
-    'model',
-    'train_dataloader',
-    'train_cfg',
-    'optim_wrapper',
-    'param_scheduler',
-    'custom_hooks',
-    'fast_views',
-)
+_DECISIVE = (*DECISIVE, 'train_dataloader')
 _PRECISIONS = (None, 'bf16', 'fp16')
 _AXES = ('methods', 'variants', 'epochs', 'seeds')
 _NAMED = ('group', 'config', 'epochs', 'seed')  # arguments that these lists settle

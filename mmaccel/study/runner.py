@@ -9,12 +9,13 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 import mmengine
 import torch
@@ -22,7 +23,7 @@ import torchvision
 from mmengine.config import Config
 
 from mmaccel.engine.checkpoints import find_newest, is_whole
-from mmaccel.engine.config import dicts
+from mmaccel.engine.config_reader import dicts
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.fileio import write_atomically

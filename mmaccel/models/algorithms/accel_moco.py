@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 
 from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
-from ..utils.feature_queue import FeatureQueue, check_queue_len
+from ..utils.checks import check_queue_len, check_views
+from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
 from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
-from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
@@ -33,7 +35,7 @@ class AccelMoCo(AccelMixin, MoCo):
     Paper: Algorithm 1 and equations (3), (4); layer-wise queues from Appendix A.
 
     Args:
-        *args, **kwargs: As upstream's ``MoCo``, with an ``IntermediateNeck`` and an
+        *args: As upstream's ``MoCo``, with an ``IntermediateNeck`` and an
             ``AccelContrastiveHead``; ``queue_len`` counts the keys K of each stage's
             queue.
         key_forward (str): ``'full'`` runs the keys to the last stage and refreshes
@@ -46,6 +48,7 @@ class AccelMoCo(AccelMixin, MoCo):
             ``'queue'``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
+        **kwargs: As upstream.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
@@ -102,7 +105,7 @@ class AccelMoCo(AccelMixin, MoCo):
         """
         check_views(inputs, 2)
         if 'queue' in self.negatives:
-            check_queue_len(self.queue_len, get_world_size() * len(inputs[0]))
+            check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
         plan = self.current_plan()
         loss_stages = self.loss_stages(plan)
         whole = self.key_forward == 'full'

@@ -13,9 +13,10 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
+from ..utils.checks import check_views
 from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
-from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
@@ -28,10 +29,11 @@ class AccelSimCLR(AccelMixin, SimCLR):
     Paper: Algorithm 1 and equations (3), (4).
 
     Args:
-        *args, **kwargs: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
+        *args: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
             ``NonLinearNeck`` and an ``AccelContrastiveHead``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
+        **kwargs: As upstream.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
