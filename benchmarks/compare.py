@@ -29,11 +29,11 @@ import mmengine
 import mmselfsup
 import torch
 import torchvision
+from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
 from mmengine.config import Config
 
 from mmaccel.analysis import Numerics, Spread, StepRunner
 from mmaccel.analysis.device import device_name
-from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
 from mmaccel.analysis.measure import Timed, peak_memory_mb, ratios, time_steps
 from mmaccel.analysis.numerics import PRECISIONS
 from mmaccel.engine.cli import Command

@@ -15,7 +15,8 @@ _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
 _WINDOWS = dict(num_candidates=2, crop_ratio=0.75, after_stages=(1, 2))
 _SELECT = dict(hard='HP', easy='Easy Pair', random='Random Pair')
-_DECISIVE = (
+#: Settings of a config, beside its data, that decide what is trained.
+DECISIVE = (
     'model',
     'optim_wrapper',
     'param_scheduler',
@@ -86,7 +87,7 @@ def settings_digest(cfg: dict) -> str:
         str: Eight digits that depend on model, views, batch, optimizer, schedules and
         hooks, and neither on the seed nor on where the data are.
     """
-    settings = {name: cfg[name] for name in _DECISIVE if name in cfg}
+    settings = {name: cfg[name] for name in DECISIVE if name in cfg}
     loader = cfg.get('train_dataloader') or {}
     pipelines = [d['pipeline'] for d in _dicts(loader) if 'pipeline' in d]
     return hash_text([settings, loader.get('batch_size'), pipelines])[:8]

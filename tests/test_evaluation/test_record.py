@@ -7,12 +7,12 @@ from typing import Any, Dict
 
 import pytest
 import torch
+from mmaccel.study.grid import read_grid
 
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import read_records, write_record
 from mmaccel.evaluation.recipe import parse_config, read_recipe, settings_digest
-from mmaccel.study.grid import read_grid
 
 GIVEN: Dict[str, Any] = dict(config='c.py', dataset='CIFAR-10', protocol='cached', n=10)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmaccel.analysis.lightly_step import LightlyRunner, lightly_version
 from mmengine.config import Config
 
 from mmaccel.analysis import Numerics
-from mmaccel.analysis.lightly_step import LightlyRunner, lightly_version
 from mmaccel.errors import ConfigError
 from tests.test_analysis.test_cost import config
 
