@@ -34,8 +34,8 @@ from mmaccel.fileio import write_atomically
 
 EXAMPLES = """
 examples:
-  python benchmarks/wires.py configs/accel/mocov2_r50_8xb32.py --size 64
-  python benchmarks/wires.py configs/accel/simclr_r50_8xb32.py --ranks 8 \\
+  python benchmarks/communication.py configs/accel/mocov2_r50_8xb32.py --size 64
+  python benchmarks/communication.py configs/accel/simclr_r50_8xb32.py --ranks 8 \\
       --device cuda --batch-size 256
 """
 

@@ -11,12 +11,11 @@ import torchvision
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmaccel.analysis.device import synchronize
+from mmaccel.analysis.numerics import Numerics
+from mmaccel.analysis.step import bytes_on_device
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
-
-from .device import synchronize
-from .numerics import Numerics
-from .step import bytes_on_device
 
 #: The release whose documentation the steps follow.
 LIGHTLY = '1.6.0'

@@ -1,4 +1,4 @@
 # Not in the paper: the losses of the stages before the exit are added.
 _base_ = '../accel/mocov2_r50_8xb32.py'
 
-model = dict(supervision='cumulative')
+model = dict(loss_on='cumulative')

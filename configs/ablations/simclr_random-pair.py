@@ -1,4 +1,4 @@
 # Beside Table 5: any pair of windows goes on, at the same cost.
 _base_ = '../accel/simclr_r50_8xb32.py'
 
-model = dict(crop_layer=dict(select='random'))
+model = dict(crop_layer=dict(prefer='random'))

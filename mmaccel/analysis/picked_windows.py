@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmaccel.models.algorithms.accel_swav import same_size
-from mmaccel.models.layers import Choice
+from mmaccel.models.layers import WindowTrace
 from mmaccel.models.plan import StepPlan
 
 Box = tuple  # left, top, right, bottom in pixels, right and bottom exclusive
@@ -29,7 +29,7 @@ class ViewWindows(NamedTuple):
 class StageWindows(NamedTuple):
     """Windows of one image after one stage.
 
-    ``views``: one entry a view; ``pair``: whether two views pick together, or each its
+    ``views``: one entry per view; ``pair``: whether two views pick together, or each its
     own; ``losses``: (M, M) of a pair's windows or (views, M), None where nothing was
     scored; ``loss``: of what was picked, the mean over views that pick on their own.
     """
@@ -47,8 +47,8 @@ def pick_windows(
     """Run one training step's forward pass and see which windows it picks.
 
     The step is the model's own, to its last exit, so that every window is chosen
-    against a partner, by the loss of its stage. Settings are the crop layer's; what
-    phases of a ``PartialBackpropHook`` change does not count.
+    against a partner, by the loss of its stage. Settings are the crop layer's; a
+    ``PartialBackpropHook``'s schedule does not count.
 
     Args:
         model (nn.Module): An Accel model with a ``HardPairCropLayer``.
@@ -62,7 +62,7 @@ def pick_windows(
         A training step without gradient: batch statistics, the key encoder and the
         queues change.
     """
-    choices: list[Choice] = []
+    choices: list[WindowTrace] = []
     model.train()
     model.plan = StepPlan(model.num_exits, window_seed=(seed, 0, 0))
     model.crop_layer.watcher = choices.append
@@ -106,7 +106,7 @@ def to_pixels(
 
 def _of_image(
     n: int,
-    choices: Sequence[Choice],
+    choices: Sequence[WindowTrace],
     stages: Sequence[int],
     groups: Sequence[range],
     sides: Sequence[tuple[int, int]],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import sys
 from functools import wraps
 from typing import Any, Callable, Iterator, Mapping, Sequence
 from unittest import mock
@@ -12,9 +11,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from mmaccel.models.layers import hard_pair_crop
 from mmaccel.models.plan import StepPlan
-from mmaccel.models.utils.stages import stage_names
+from mmaccel.models.utils.backbones import stage_names
 
 from .device import Marks
 from .step import StepRunner
@@ -47,7 +45,7 @@ def profile_step(
         warmup (int): Steps before, not timed.
 
     Returns:
-        list[dict[str, float]]: Milliseconds by part, a dict a step.
+        list[dict[str, float]]: Milliseconds by part, one dict per step.
     """
     timed = []
     for i in range(warmup + steps):
@@ -220,23 +218,21 @@ class _Parts:
             stack.callback(handle.remove)
 
     def _watch_windows(self, model: nn.Module, stack: contextlib.ExitStack) -> None:
-        if getattr(model, 'crop_layer', None) is None:
-            return
-        algorithm = sys.modules[type(model).__module__]
-        run_stages, cut = algorithm.run_stages, hard_pair_crop.crop_windows
+        layer: Any = getattr(model, 'crop_layer', None)
+        for owner, name in (
+            (layer, 'pick'),
+            (layer, 'hardest'),
+            (model, 'whole_codes'),
+        ):
+            if hasattr(owner, name):
+                self._patch(stack, owner, name, SCORING)
+        if hasattr(layer, 'cut'):
+            cut = layer.cut
 
-        def run_with_scoring(branches, crop_after, crop) -> None:
-            run_stages(branches, crop_after, self._timed(crop, SCORING))
+            def watched(x: Tensor, *args: Any) -> Tensor:
+                with self._part(f'{CUTTING}, forward'):
+                    out = cut(x, *args)
+                self._on_gradient(out, CUTTING)
+                return out
 
-        def cut_windows(x: Tensor, *args: Any) -> Tensor:
-            with self._part(f'{CUTTING}, forward'):
-                out = cut(x, *args)
-            self._on_gradient(out, CUTTING)
-            return out
-
-        stack.enter_context(
-            mock.patch.object(algorithm, 'run_stages', run_with_scoring)
-        )
-        stack.enter_context(
-            mock.patch.object(hard_pair_crop, 'crop_windows', cut_windows)
-        )
+            stack.enter_context(mock.patch.object(layer, 'cut', watched))

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmaccel.models.algorithms.accel_base import AccelMixin
+from mmaccel.models.utils.backbones import stage_names
 from mmaccel.models.utils.representation import effective_rank, feature_std
-from mmaccel.models.utils.stages import split_stages, stage_names
+from mmaccel.models.utils.stages import split_stages
 
 
 class Spread(NamedTuple):

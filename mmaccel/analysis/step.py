@@ -71,7 +71,7 @@ class StepRunner:
 
     Args:
         cfg (Config): A pretraining config, accelerated or upstream's.
-        batch_size (int): Images a step, on one device.
+        batch_size (int): Images per step, on one device.
         size (int, optional): Side of the views. Defaults to the pipeline's.
         device (str): Torch device. Defaults to ``'cpu'``.
         numerics (Numerics, optional): Precision, layout and compilation. Defaults to
@@ -81,7 +81,7 @@ class StepRunner:
         numerics (Numerics): The same, with nothing left open.
         variants (dict[str, Variant]): What an update may do, with its probability: by
             exit, or ``first-last`` where the gradient may end before the input; a
-            sample of draws for ``skipping``; with what a phase changes, such as
+            sample of draws for ``skipping``; with what a schedule changes, such as
             ``'4 whole x0.5'``; one without a plan for an upstream model.
     """
 
@@ -201,19 +201,10 @@ def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
             name = f'{plan.first_stage}-{plan.exit_stage}'
         elif hook.update_scheme == 'skipping':
             name = f'draw {number}'
-        if len(hook.phases) > 1:  # an exit may differ from phase to phase
-            name += _windows(plan)
+        if len(hook.schedule) > 1:  # an exit may differ from stage to stage
+            name += '' if plan.windows else ' whole'
             name += '' if plan.view_scale == 1 else f' x{plan.view_scale:.3g}'
-            name += '' if plan.supervision is None else f' {plan.supervision}'
-            before = named.get(name, Variant(0.0, plan)).probability
-            probability += before
+            name += '' if plan.loss_on is None else f' {plan.loss_on}'
+            probability += named.get(name, Variant(0.0, plan)).probability
         named[name] = Variant(probability, plan)
     return named
-
-
-def _windows(plan: StepPlan) -> str:
-    if not plan.windows:
-        return ' whole'
-    select = '' if plan.select is None else f' {plan.select}'
-    ratio = '' if plan.crop_ratio is None else f' ratio {plan.crop_ratio:.3g}'
-    return select + ratio

@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Iterator
 import torch
 from torch import nn
 
-from mmaccel.models.utils.stages import stage_names, view_with
+from mmaccel.models.utils.backbones import stage_names, view_with
 
 
 @contextmanager

@@ -14,7 +14,7 @@ SUPERVISED = 'Supervised'
 _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
 _WINDOWS = dict(num_candidates=2, crop_ratio=0.75, after_stages=(1, 2))
-_SELECT = dict(hard='HP', easy='Easy Pair', random='Random Pair')
+_PREFER = dict(hard='HP', easy='Easy Pair', random='Random Pair')
 #: Settings of a config, beside its data, that decide what is trained.
 DECISIVE = (
     'model',
@@ -158,18 +158,22 @@ def _supervised(model: dict, cfg: dict) -> Recipe | None:
 
 def _variant(model: dict, hook: dict) -> str:
     parts = [_scheme(hook), _windows(model.get('crop_layer') or {})]
-    if model.get('supervision') == 'cumulative':
+    # old checkpoints carry the old names of settings
+    if model.get('loss_on', model.get('supervision')) == 'cumulative':
         parts.append('cumulative')
     if model.get('key_forward') == 'truncated':
         parts.append('truncated keys')
     weights = tuple(model.get('loss_weights') or ())
     if any(weight != 1 for weight in weights):
         parts.append(f'loss_weights={_short(weights)}')
-    parts += [_phase(phase) for phase in hook.get('phases') or ()]
+    changes = [*(hook.get('schedule') or ()), *(hook.get('phases') or ())]
+    parts += [_change(change) for change in changes]
     return ' + '.join(part for part in parts if part) or 'no exits, no windows'
 
 
 def _scheme(hook: dict) -> str:
+    if hook.get('schedule'):
+        return ''  # its stages say it
     scheme = hook.get('update_scheme', 'bp_to_input')
     if scheme == 'skipping':
         blocks = hook.get('num_blocks')
@@ -186,14 +190,16 @@ def _scheme(hook: dict) -> str:
     return f'{name} ({", ".join(changed)})' if changed else name
 
 
-def _phase(phase: dict) -> str:
-    """Such as ``'from 0.5: view_scale=1 windows=False'``."""
+def _change(change: dict) -> str:
+    """Such as ``'until 0.5: view_scale=1 windows=False'``."""
     settings = [
         f'{name}={_short(value) if isinstance(value, (list, tuple)) else _plain(value)}'
-        for name, value in sorted(phase.items())
-        if name != 'begin'
+        for name, value in sorted(change.items())
+        if name not in ('begin', 'until')
     ]
-    return f'from {_plain(phase.get("begin", 0))}: {" ".join(settings)}'
+    old = 'begin' in change  # a phase
+    when = ('from', change['begin']) if old else ('until', change.get('until', 1.0))
+    return ' '.join([f'{when[0]} {_plain(when[1])}:', *settings])
 
 
 def _windows(layer: dict) -> str:
@@ -202,8 +208,8 @@ def _windows(layer: dict) -> str:
     if _name(layer) == 'HardExampleLayer':
         keep = layer.get('keep', 0.5625)
         return 'Hard Example' if keep == 0.5625 else f'Hard Example (keep={keep:g})'
-    select = str(layer.get('select', 'hard'))
-    name = _SELECT.get(select, select)
+    prefer = str(layer.get('prefer', layer.get('select', 'hard')))
+    name = _PREFER.get(prefer, prefer)
     for key, short in dict(num_candidates='M', crop_ratio='ratio').items():
         value = layer.get(key, _WINDOWS[key])
         name += '' if value == _WINDOWS[key] else f' {short}={value:g}'

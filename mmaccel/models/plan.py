@@ -1,4 +1,4 @@
-"""What one optimizer update does: drawn by the hook, read once by the algorithm."""
+"""What one training step does: drawn by the hook, read once by the algorithm."""
 
 from __future__ import annotations
 
@@ -11,43 +11,37 @@ from mmaccel.seeding import WINDOW, derived_generator
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One training iteration's random choices (paper, Algorithm 1 and Section 4.3).
+    """One training step's random choices (paper, Algorithm 1 and Section 4.3).
 
     Args:
         exit_stage (int): Stage whose loss is minimised, 1 to the number of stages.
-        window_seed (tuple[int], optional): Counters that seed the window draw,
-            usually ``(seed, iteration, rank)``. None draws from torch's global
-            generator.
-        measure (bool): Whether the algorithm also reports similarities, feature
-            standard deviation and effective rank. Defaults to False.
         first_stage (int): First stage that gets a gradient, 1 to ``exit_stage``; the
             input of a later one is detached. Defaults to 1.
         blocks (tuple[int], optional): Residual blocks, counted from 0 through the
             network, whose residual branches get a gradient; through the others it
             passes along the shortcut alone. None stands for all.
+        loss_on (str, optional): ``'exit'`` or ``'cumulative'``, as of the model. None
+            stands for the model's.
         windows (bool): Whether the crop layer is used. Defaults to True.
-        select (str, optional): Which windows go on, as of the crop layer. None leaves
-            it to the layer.
-        crop_ratio (float, optional): Window side over map side, as of the crop layer.
-            None leaves it to the layer.
         view_scale (float): Factor on the side of the views, in (0, 1]. Defaults to 1.
-        supervision (str, optional): ``'exit'`` or ``'cumulative'``. None leaves it to
-            the model.
+        window_seed (tuple[int], optional): Counters that seed the window draw,
+            usually ``(seed, iteration, rank)``. None draws from torch's global
+            generator.
+        measure (bool): Whether the algorithm also reports similarities, feature
+            standard deviation and effective rank. Defaults to False.
     """
 
     exit_stage: int
-    window_seed: tuple[int, ...] | None = None
-    measure: bool = False
     first_stage: int = 1
     blocks: tuple[int, ...] | None = None
+    loss_on: str | None = None
     windows: bool = True
-    select: str | None = None
-    crop_ratio: float | None = None
     view_scale: float = 1.0
-    supervision: str | None = None
+    window_seed: tuple[int, ...] | None = None
+    measure: bool = False
 
     def window_generator(self) -> torch.Generator | None:
-        """Return a fresh generator for this iteration's windows."""
+        """Return a fresh generator for this step's windows."""
         if self.window_seed is None:
             return None
         return derived_generator(WINDOW, *self.window_seed)

@@ -1,13 +1,13 @@
 # What the grids have in common: how every variant differs from its method's config,
 # research/configs/accel-*, or from the baseline's if its name begins with `baseline`.
 _base_ = [
-    '../../configs/_base_/phases/exits-first.py',
-    '../../configs/_base_/phases/freezing.py',
+    '../../configs/_base_/training_stages/exits-first.py',
+    '../../configs/_base_/training_stages/freezing.py',
 ]
 
 _last = dict(exit_probs=(0, 0, 0, 1))
 _whole = {'model.crop_layer': None}
-_sum = {'model.supervision': 'cumulative'}
+_sum = {'model.loss_on': 'cumulative'}
 _view = 'train_dataloader.dataset.pipeline.0.transforms.0.0.'
 
 
@@ -23,12 +23,12 @@ _paper = {
     'pb': _whole,
     'hp': _hook(**_last),
     # the same with losses after all stages, which train the projectors that choose
-    'hp-sum': {'model.supervision': 'cumulative', **_hook(**_last)},
+    'hp-sum': {**_sum, **_hook(**_last)},
     # half of the residual blocks costs about what the exits cost
     'skipping': _hook(update_scheme='skipping', num_blocks=4),
     'nearby-block': _hook(update_scheme='nearby_block'),
-    'easy-pair': {'model.crop_layer.select': 'easy'},
-    'random-pair': {'model.crop_layer.select': 'random'},
+    'easy-pair': {'model.crop_layer.prefer': 'easy'},
+    'random-pair': {'model.crop_layer.prefer': 'random'},
     'hard-example': {
         'model.crop_layer': dict(
             _delete_=True, type='HardExampleLayer', after_stages=(1, 2), keep=0.5625
@@ -39,42 +39,42 @@ _paper = {
     'candidates-10': {'model.crop_layer.num_candidates': 10},
 }
 
-_from_two_thirds = [dict(begin=0, view_scale=2 / 3), dict(begin=0.5, view_scale=1)]
-_from_half = [
-    dict(begin=0, view_scale=1 / 2),
-    dict(begin=1 / 3, view_scale=2 / 3),
-    dict(begin=2 / 3, view_scale=1),
-]
+
+def _from_two_thirds(**settings):
+    stages = [dict(until=0.5, view_scale=2 / 3), dict(until=1.0)]
+    return _hook(schedule=[dict(stage, **settings) for stage in stages])
+
+
+def _from_half(**settings):
+    stages = [
+        dict(until=1 / 3, view_scale=1 / 2),
+        dict(until=2 / 3, view_scale=2 / 3),
+        dict(until=1.0),
+    ]
+    return _hook(schedule=[dict(stage, **settings) for stage in stages])
+
+
 _exits_then_entries = [
     _base_.exits_first[0],
-    dict(
-        begin=0.25, view_scale=1, supervision='exit', entry_probs=(1, 1, 1, 1), **_last
-    ),
+    dict(until=1.0, loss_on='exit', entry_probs=(1, 1, 1, 1), **_last),
 ]
 _late = (1, 1, 1, 3)
 _moving = [
-    dict(begin=0, exit_probs=(1, 1, 0, 0)),
-    dict(begin=0.25, exit_probs=(0, 1, 1, 0)),
-    dict(begin=0.5, exit_probs=(0, 0, 1, 1)),
-    dict(begin=0.75, exit_probs=(0, 0, 0, 1)),
-]
-# harder as training goes on, and easier; windows that grow to the whole map
-_random_to_hard = [dict(begin=0, select='random'), dict(begin=0.5, select='hard')]
-_hard_to_random = [dict(begin=0.5, select='random')]
-_growing_windows = [
-    dict(begin=1 / 3, crop_ratio=0.9),
-    dict(begin=2 / 3, windows=False),
+    dict(until=0.25, exit_probs=(1, 1, 0, 0)),
+    dict(until=0.5, exit_probs=(0, 1, 1, 0)),
+    dict(until=0.75, exit_probs=(0, 0, 1, 1)),
+    dict(until=1.0, exit_probs=(0, 0, 0, 1)),
 ]
 _freeze_early = [
-    dict(begin=0.25, entry_probs=(0, 1)),
-    dict(begin=0.5, entry_probs=(0, 0, 1)),
-    dict(begin=0.75, entry_probs=(0, 0, 0, 1)),
+    dict(until=0.25, **_last),
+    dict(until=0.5, entry_probs=(0, 1), **_last),
+    dict(until=0.75, entry_probs=(0, 0, 1), **_last),
+    dict(until=1.0, entry_probs=(0, 0, 0, 1), **_last),
 ]
 _grow_freeze = [
-    dict(begin=0, view_scale=1 / 2),
-    dict(begin=0.25, view_scale=2 / 3),
-    dict(_base_.freezing[0], view_scale=1),
-    _base_.freezing[1],
+    dict(until=0.25, view_scale=1 / 2, **_last),
+    dict(until=0.5, view_scale=2 / 3, **_last),
+    *_base_.freezing[1:],
 ]
 _rare_stages_faster = {
     part.format(stage - parts): dict(lr_mult=4 / (5 - stage))
@@ -87,27 +87,19 @@ _ours = {
     # the full network with the sum: deep supervision without exits
     'full-sum': {**_whole, **_sum, **_hook(**_last)},
     'paper-sum': _sum,
-    'pb-sum-progressive-67': {**_whole, **_sum, **_hook(phases=_from_two_thirds)},
-    'progressive-67': {**_whole, **_hook(**_last, phases=_from_two_thirds)},
-    'full-sum-progressive-67': {
-        **_whole,
-        **_sum,
-        **_hook(**_last, phases=_from_two_thirds),
-    },
-    'pb-sum-progressive-50': {**_whole, **_sum, **_hook(phases=_from_half)},
-    'progressive-50': {**_whole, **_hook(**_last, phases=_from_half)},
-    'full-sum-progressive-50': {
-        **_whole,
-        **_sum,
-        **_hook(**_last, phases=_from_half),
-    },
+    'pb-sum-progressive-67': {**_whole, **_sum, **_from_two_thirds()},
+    'progressive-67': {**_whole, **_from_two_thirds(**_last)},
+    'full-sum-progressive-67': {**_whole, **_sum, **_from_two_thirds(**_last)},
+    'pb-sum-progressive-50': {**_whole, **_sum, **_from_half()},
+    'progressive-50': {**_whole, **_from_half(**_last)},
+    'full-sum-progressive-50': {**_whole, **_sum, **_from_half(**_last)},
     'pb-late': {**_whole, **_hook(exit_probs=_late)},
     'pb-sum-late': {**_whole, **_sum, **_hook(exit_probs=_late)},
-    'pb-sum-moving': {**_whole, **_sum, **_hook(phases=_moving)},
+    'pb-sum-moving': {**_whole, **_sum, **_hook(schedule=_moving)},
     'pb-sum-whole-end': {
         **_whole,
         **_sum,
-        **_hook(phases=[dict(begin=0.75, exit_probs=(0, 0, 0, 1))]),
+        **_hook(schedule=[dict(until=0.75), dict(until=1.0, **_last)]),
     },
     'pb-sum-lr': {
         **_whole,
@@ -120,46 +112,52 @@ _ours = {
     'pb-sum-late-progressive-67': {
         **_whole,
         **_sum,
-        **_hook(exit_probs=_late, phases=_from_two_thirds),
+        **_from_two_thirds(exit_probs=_late),
     },
     'pb-sum-late-progressive-50': {
         **_whole,
         **_sum,
-        **_hook(exit_probs=_late, phases=_from_half),
+        **_from_half(exit_probs=_late),
     },
     # every update has the last loss, and its gradient ends at a stage that is drawn:
     # what exits do to the last stages, entries do to the first
     'entries': {**_whole, **_hook(**_last, update_scheme='nearby_block')},
-    'entries-late': {**_whole, **_hook(**_last, entry_probs=(1, 2, 3, 4))},
-    'freeze': {**_whole, **_hook(**_last, phases=_base_.freezing)},
-    'freeze-early': {**_whole, **_hook(**_last, phases=_freeze_early)},
-    'grow-freeze': {**_whole, **_hook(**_last, phases=_grow_freeze)},
-    'exits-then-entries': {**_whole, **_hook(phases=_exits_then_entries)},
-    'exits-first': {**_whole, **_hook(phases=_base_.exits_first)},
+    'entries-late': {
+        **_whole,
+        **_hook(schedule=[dict(entry_probs=(1, 2, 3, 4), **_last)]),
+    },
+    'freeze': {**_whole, **_hook(schedule=_base_.freezing)},
+    'freeze-early': {**_whole, **_hook(schedule=_freeze_early)},
+    'grow-freeze': {**_whole, **_hook(schedule=_grow_freeze)},
+    'exits-then-entries': {**_whole, **_hook(schedule=_exits_then_entries)},
+    'exits-first': {**_whole, **_hook(schedule=_base_.exits_first)},
     'pb-sum-progressive-50-whole-end': {
         **_whole,
         **_sum,
-        **_hook(phases=[*_from_half[:2], dict(_from_half[2], **_last)]),
+        **_hook(
+            schedule=[
+                dict(until=1 / 3, view_scale=1 / 2),
+                dict(until=2 / 3, view_scale=2 / 3),
+                dict(until=1.0, **_last),
+            ]
+        ),
     },
     # windows crop a second time: views that are cropped less to begin with
     'paper-sum-large-views': {**_sum, _view + 'scale': (0.5, 1.0)},
     'baseline-large-views': {_view + 'scale': (0.5, 1.0)},
     # hard windows lose more than easy ones
-    'paper-sum-easy': {**_sum, 'model.crop_layer.select': 'easy'},
-    'paper-sum-random': {**_sum, 'model.crop_layer.select': 'random'},
-    'paper-sum-random-to-hard': {**_sum, **_hook(phases=_random_to_hard)},
-    'paper-sum-hard-to-random': {**_sum, **_hook(phases=_hard_to_random)},
-    'paper-sum-growing-windows': {**_sum, **_hook(phases=_growing_windows)},
+    'paper-sum-easy': {**_sum, 'model.crop_layer.prefer': 'easy'},
+    'paper-sum-random': {**_sum, 'model.crop_layer.prefer': 'random'},
     'paper-sum-random-progressive-50': {
         **_sum,
-        'model.crop_layer.select': 'random',
-        **_hook(phases=_from_half),
+        'model.crop_layer.prefer': 'random',
+        **_from_half(),
     },
     'paper-sum-ratio-90': {**_sum, 'model.crop_layer.crop_ratio': 0.9},
     'paper-sum-after-1': {**_sum, 'model.crop_layer.after_stages': (1,)},
     'paper-sum-no-windows-at-end': {
         **_sum,
-        **_hook(phases=[dict(begin=0.5, windows=False)]),
+        **_hook(schedule=[dict(until=0.5), dict(until=1.0, windows=False)]),
     },
 }
 

@@ -190,7 +190,7 @@ class Report:
         joined = [name.strip() for name in line.split(',') if name.strip()]
         selected = self._select(rows)
         plot = frontier_plot(
-            self.groups, selected, self.groups.select(joined), reference, accuracy
+            self.groups, selected, [self.groups.select(joined)], reference, accuracy
         )
         others = [self.groups.reference(reference, group) for group, _ in selected]
         shown = [*selected, *((group, '') for group in others)]
@@ -244,7 +244,7 @@ class Report:
                 fname=str(self.path),
                 globals={name: getattr(self, name) for name in BLOCKS},
             )
-        except CogUserException as error:
+        except (CogUserException, SyntaxError) as error:
             line = cog.cogmodule.firstLineNum
             reason = error.__context__ or error
             kind = (

@@ -115,25 +115,22 @@ def test_exits_that_are_never_drawn_are_left_out():
     assert runner.variants == {'2': (0.25, StepPlan(2)), '4': (0.75, StepPlan(4))}
 
 
-def test_phases_cost_what_their_settings_cost_alone():
+def test_stages_of_a_schedule_cost_what_their_settings_cost_alone():
     """An exit on whole maps, on windows and on smaller views are different things."""
     cfg = config(probs=(0, 1, 0, 1), crop_layer=CROP)
-    cfg.custom_hooks[0].phases = [
-        dict(begin=0, view_scale=0.5),
-        dict(begin=0.25, view_scale=1),
-        dict(begin=0.5, select='random', crop_ratio=0.5),
-        dict(begin=0.75, windows=False, exit_probs=(0, 0, 0, 1)),
+    exits = cfg.custom_hooks[0].pop('exit_probs')
+    cfg.custom_hooks[0].schedule = [
+        dict(until=0.25, exit_probs=exits, view_scale=0.5),
+        dict(until=0.75, exit_probs=exits),
+        dict(until=1.0, exit_probs=(0, 0, 0, 1), windows=False),
     ]
     runner = StepRunner(cfg, batch_size=4)
     shares = {name: v.probability for name, v in runner.variants.items()}
     assert shares == {
-        **{'2 x0.5': 0.125, '4 x0.5': 0.125, '2': 0.125, '4': 0.125},
-        **{'2 random ratio 0.5': 0.125, '4 random ratio 0.5': 0.125},
+        **{'2 x0.5': 0.125, '4 x0.5': 0.125, '2': 0.25, '4': 0.25},
         **{'4 whole': 0.25},
     }
-    small = dict(CROP, crop_ratio=0.5, select='random')
     alone = {
-        '4 random ratio 0.5': (StepRunner(config(crop_layer=small), 4), 4),
         '2 x0.5': (StepRunner(config(crop_layer=CROP), 4, size=24), 2),
         '4': (StepRunner(config(crop_layer=CROP), 4), 4),
         '4 whole': (StepRunner(config(), 4), 4),

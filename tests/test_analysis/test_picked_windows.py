@@ -9,7 +9,7 @@ from torch import nn
 
 from mmaccel.analysis.picked_windows import pick_windows, to_pixels
 from mmaccel.models.layers import hard_pair_crop
-from mmaccel.models.layers.windows import draw_windows
+from mmaccel.models.layers.hard_pair_crop import draw_windows
 from mmaccel.seeding import WINDOW, derived_generator
 from tests.builders import (
     CROP,

@@ -14,7 +14,7 @@ from mmaccel.analysis.profile import (
     profile_step,
     typical,
 )
-from mmaccel.models.layers.windows import _CropWindows
+from mmaccel.models.layers.crop_windows import _CropWindows
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
@@ -52,7 +52,7 @@ def slowed_backward(function):
 
 @pytest.fixture(scope='module')
 def runner():
-    return StepRunner(config(crop_layer=CROP, supervision='cumulative'), batch_size=4)
+    return StepRunner(config(crop_layer=CROP, loss_on='cumulative'), batch_size=4)
 
 
 def places(runner):

@@ -170,63 +170,29 @@ def test_ddp_that_cannot_skip_parameters_is_refused(model, monkeypatch):
         PartialBackpropHook().before_train(runner_with(wrapper))
 
 
-def test_phases_change_what_they_name_and_keep_the_rest(model):
-    hook = PartialBackpropHook(
-        exit_probs=(1, 0, 0, 0),
-        phases=[
-            dict(begin=0.3, view_scale=0.5),
-            dict(begin=0.8, exit_probs=(0, 0, 0, 1), windows=False),
-            dict(begin=0.9, supervision='exit'),
-        ],
-    )
-    runner = runner_with(model)
-    runner.max_iters = 10
-    seen = [
-        (plan.exit_stage, plan.windows, plan.view_scale, plan.supervision)
-        for plan in plans(hook, runner, range(10))
-    ]
-    assert seen == (
-        [(1, True, 1.0, None)] * 3
-        + [(1, True, 0.5, None)] * 5
-        + [(4, False, 0.5, None), (4, False, 0.5, 'exit')]
-    )
+LATE = dict(until=1.0, exit_probs=(0, 0, 1, 1))
 
 
-def test_windows_may_change_with_the_phase():
-    model = build(moco_config(crop_layer=dict(type='HardPairCropLayer')))
+def test_a_schedule_changes_the_plan_between_updates(model):
     hook = PartialBackpropHook(
-        phases=[
-            dict(begin=0, select='random'),
-            dict(begin=0.5, select='easy', crop_ratio=0.9),
+        schedule=[
+            dict(until=0.5, exit_probs=(1, 0, 0, 0), view_scale=0.5),
+            dict(LATE, entry_probs=(0, 1), windows=False, loss_on='exit'),
         ]
     )
-    runner = runner_with(model)
-    runner.max_iters = 4
-    seen = [(p.select, p.crop_ratio) for p in plans(hook, runner, range(4))]
-    assert seen == [('random', None)] * 2 + [('easy', 0.9)] * 2
-
-
-@pytest.mark.parametrize(
-    ('layer', 'change', 'reason'),
-    [
-        (
-            dict(type='HardPairCropLayer', num_candidates=1),
-            dict(select='easy'),
-            'nothing to choose',
-        ),
-        (dict(type='HardExampleLayer'), dict(select='easy'), 'HardPairCropLayer'),
-        (None, dict(crop_ratio=0.9), 'model.crop_layer=None'),
-    ],
-)
-def test_windows_that_a_phase_cannot_have_are_refused(layer, change, reason):
-    model = build(moco_config(crop_layer=layer))
-    hook = PartialBackpropHook(phases=[dict(begin=0.5, **change)])
-    with pytest.raises(ValueError, match=reason):
-        hook.before_train(runner_with(model))
+    runner = runner_with(model, accumulative_counts=4)
+    runner.max_iters = 12
+    seen = [
+        (plan.exit_stage > 1, plan.first_stage, plan.view_scale, plan.loss_on)
+        for plan in plans(hook, runner, range(12))
+    ]
+    # the update that begins before half of the training is over ends as it began
+    assert seen == [(False, 1, 0.5, None)] * 8 + [(True, 2, 1.0, 'exit')] * 4
 
 
 def test_entries_are_drawn_among_the_stages_up_to_the_exit(model):
-    hook = PartialBackpropHook(exit_probs=(0, 1, 0, 3), entry_probs=(1, 2, 5))
+    stage = dict(exit_probs=(0, 1, 0, 3), entry_probs=(1, 2, 5))
+    hook = PartialBackpropHook(schedule=[stage])
     runs = Counter(
         (plan.first_stage, plan.exit_stage)
         for plan in (hook.draw(model, 3, update) for update in range(4000))
@@ -246,16 +212,7 @@ def test_entries_are_drawn_among_the_stages_up_to_the_exit(model):
         assert abs(runs[run] / 4000 - share) <= tolerance, run
 
 
-def test_entries_may_change_with_the_phase(model):
-    late = dict(begin=0.5, exit_probs=(0, 0, 1, 1), entry_probs=(0, 1))
-    hook = PartialBackpropHook(phases=[late])
-    runner = runner_with(model)
-    runner.max_iters = 40
-    first = [plan.first_stage for plan in plans(hook, runner, range(40))]
-    assert first == [1] * 20 + [2] * 20
-
-
-def test_the_best_preset_rests_one_stage_from_half_and_two_from_three_quarters(model):
+def test_the_best_preset_freezes_one_stage_from_half_and_two_from_three_quarters(model):
     config = Config.fromfile(ROOT / 'configs/small/accel-mocov2_r18_cifar10-best.py')
     (settings,) = config.custom_hooks
     hook = PartialBackpropHook(**{k: v for k, v in settings.items() if k != 'type'})
@@ -266,61 +223,18 @@ def test_the_best_preset_rests_one_stage_from_half_and_two_from_three_quarters(m
 
 
 def test_more_entries_than_stages_are_refused(model):
-    hook = PartialBackpropHook(entry_probs=(1, 1, 1, 1, 1))
-    with pytest.raises(ValueError, match='5 values but the model has 4 stages'):
+    hook = PartialBackpropHook(schedule=[dict(entry_probs=(1, 1, 1, 1, 1))])
+    with pytest.raises(ValueError, match='entry_probs'):
         hook.before_train(runner_with(model))
 
 
-def test_phases_do_not_change_within_an_update(model):
-    hook = PartialBackpropHook(
-        exit_probs=(1, 0, 0, 0), phases=[dict(begin=0.5, exit_probs=(0, 0, 0, 1))]
-    )
-    runner = runner_with(model, accumulative_counts=4)
-    runner.max_iters = 12
-    exits = [plan.exit_stage for plan in plans(hook, runner, range(12))]
-    assert exits == [1] * 8 + [4] * 4
-
-
-def test_distribution_weighs_phases_by_their_length(model):
-    hook = PartialBackpropHook(phases=[dict(begin=0.8, exit_probs=(0, 0, 1, 1))])
+def test_distribution_weighs_stages_by_their_length(model):
+    hook = PartialBackpropHook(schedule=[dict(until=0.8), LATE])
     expected = {1: 0.2, 2: 0.2, 3: 0.2 + 0.1, 4: 0.2 + 0.1}
     total = dict.fromkeys(expected, 0.0)
     for probability, plan in hook.distribution(model):
         total[plan.exit_stage] += probability
     assert total == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ('phases', 'reason'),
-    [
-        ([dict(exit_probs=(1, 1, 1, 1))], 'needs begin'),
-        ([dict(begin=0.5, resolution=1)], 'needs begin, and of'),
-        ([dict(begin=0.5), dict(begin=0.5)], 'in the order of begin'),
-        ([dict(begin=0), dict(begin=0)], 'in the order of begin'),
-        (dict(begin=0.5), 'not a list of dicts'),
-        ('late', 'not a list of dicts'),
-        ([dict(begin='half')], "begins at 'half'"),
-        ([dict(begin=0.5, view_scale='half')], "view_scale='half'"),
-        ([dict(begin=0.5, windows='none')], "windows='none'"),
-        ([dict(begin=0.5, select='hardest')], "select='hardest'"),
-        ([dict(begin=0.5, crop_ratio='0.9')], "crop_ratio='0.9'"),
-        ([dict(begin=0.5, crop_ratio=7)], 'crop_ratio=7'),
-        (
-            [dict(begin=0.5, windows=False), dict(begin=0.7, select='easy')],
-            'windows that are off',
-        ),
-        ([dict(begin=0.5, entry_probs=None)], 'entry_probs=None is not a list'),
-        ([dict(begin=1.0)], 'begins at 1.0'),
-        ([dict(begin=0.5, view_scale=0)], 'view_scale=0'),
-        ([dict(begin=0.5, supervision='all')], "supervision='all'"),
-        ([dict(begin=0.5, entry_probs=(0, 1))], 'nothing to train before exit 1'),
-        ([dict(begin=0.5, entry_probs=(0, 0))], 'entry_probs.*sums to zero'),
-        ([dict(begin=0.5, exit_probs=(0, 0, 0, 0))], 'sums to zero'),
-    ],
-)
-def test_phases_that_cannot_be_are_refused(phases, reason):
-    with pytest.raises(ValueError, match=reason):
-        PartialBackpropHook(phases=phases)
 
 
 def runs_with_windows(model_options, **hook_options):
@@ -343,13 +257,18 @@ LAST = dict(exit_probs=(0, 0, 0, 1))
         ({}, dict(exit_probs=(1, 0, 0, 1)), '2'),
         ({}, dict(update_scheme='skipping'), '1, 2'),
         ({}, {}, None),
-        (dict(supervision='cumulative'), LAST, None),
-        ({}, dict(LAST, layer=dict(select='random')), None),
+        (dict(loss_on='cumulative'), LAST, None),
+        ({}, dict(LAST, layer=dict(prefer='random')), None),
         ({}, dict(LAST, layer=dict(num_candidates=1)), None),
-        ({}, dict(LAST, phases=[dict(begin=0, windows=False)]), None),
-        ({}, dict(LAST, phases=[dict(begin=0.5, windows=False)]), '1, 2'),
-        (dict(supervision='cumulative'), dict(LAST, entry_probs=(0, 1)), '1'),
-        ({}, dict(phases=[dict(begin=0.5, **LAST)]), None),  # trained in the beginning
+        ({}, dict(schedule=[dict(LAST, windows=False)]), None),
+        ({}, dict(schedule=[dict(LAST, until=0.5), dict(LAST, windows=False)]), '1, 2'),
+        (
+            dict(loss_on='cumulative'),
+            dict(schedule=[dict(LAST, entry_probs=(0, 1))]),
+            '1',
+        ),
+        # trained in the beginning
+        ({}, dict(schedule=[dict(until=0.5), LAST]), None),
     ],
 )
 def test_windows_chosen_by_untrained_projectors_are_told(
@@ -362,41 +281,45 @@ def test_windows_chosen_by_untrained_projectors_are_told(
 
 def test_windows_are_not_scored_against_a_queue_that_is_not_filled():
     truncated = dict(key_forward='truncated')
-    late = dict(phases=[dict(begin=0.5, **LAST)])
+    late = dict(schedule=[dict(until=0.5), LAST])
     with pytest.raises(ValueError, match="windows after stage 1.*key_forward='full'"):
         runs_with_windows(truncated, **late)
     assert not runs_with_windows(truncated)
     assert not runs_with_windows(truncated, layer=dict(num_candidates=1), **late)
-    assert not runs_with_windows(dict(truncated, supervision='cumulative'), **late)
+    assert not runs_with_windows(dict(truncated, loss_on='cumulative'), **late)
 
 
 @pytest.mark.parametrize(
-    'settings',
+    ('settings', 'named'),
     [
-        dict(entry_probs=(1, 1)),
-        dict(phases=[dict(begin=0.5, entry_probs=(1, 1))]),
-        dict(phases=[dict(begin=0.5, exit_probs=(0, 0, 0, 1))]),
+        (dict(num_blocks=3), 'num_blocks'),
+        (dict(num_blocks=3, update_scheme='nearby_block'), 'num_blocks'),
+        (dict(schedule=[{}], update_scheme='nearby_block'), 'schedule'),
+        (dict(schedule=[{}], update_scheme='skipping'), 'schedule'),
+        (dict(schedule=[{}], **LAST), 'exit_probs'),
     ],
 )
-def test_skipping_refuses_what_it_would_ignore(settings):
-    with pytest.raises(ValueError, match='leave (out entry|exit)_probs'):
-        PartialBackpropHook(update_scheme='skipping', **settings)
-
-
-@pytest.mark.parametrize(
-    'settings',
-    [
-        dict(num_blocks=3),
-        dict(num_blocks=3, update_scheme='nearby_block'),
-        dict(entry_probs=(1, 1), update_scheme='nearby_block'),
-        dict(phases=[dict(begin=0.5, entry_probs=(1,))], update_scheme='nearby_block'),
-    ],
-)
-def test_settings_of_another_scheme_are_refused(settings):
-    with pytest.raises(ValueError, match='leave (it out|out entry_probs)'):
+def test_settings_that_would_be_ignored_are_refused(settings, named):
+    with pytest.raises(ValueError, match=named):
         PartialBackpropHook(**settings)
 
 
-def test_nearby_block_draws_its_own_entries():
-    with pytest.raises(ValueError, match="'nearby_block' says itself"):
-        PartialBackpropHook(update_scheme='nearby_block', entry_probs=(1,))
+def test_phases_of_version_0_1_still_work_with_a_warning(model):
+    with pytest.warns(FutureWarning, match='schedule'):
+        old = PartialBackpropHook(
+            exit_probs=(0, 0, 0, 1),
+            phases=[
+                dict(begin=0, view_scale=0.5),
+                dict(begin=0.5, entry_probs=(0, 1), supervision='cumulative'),
+                dict(begin=0.75, view_scale=1, windows=False),
+            ],
+        )
+    cumulative = dict(LAST, entry_probs=(0, 1), loss_on='cumulative')
+    new = PartialBackpropHook(
+        schedule=[
+            dict(LAST, until=0.5, view_scale=0.5),
+            dict(cumulative, until=0.75, view_scale=0.5),
+            dict(cumulative, windows=False),
+        ]
+    )
+    assert old.schedule == new.schedule

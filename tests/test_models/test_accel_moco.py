@@ -7,10 +7,11 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import nn
 
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
+from mmaccel.models.utils.backbones import stage_channels
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
-from mmaccel.models.utils.stages import split_stages, stage_channels
+from mmaccel.models.utils.stages import split_stages
 from tests.builders import BACKBONE, CROP, build, moco_config, views
 from tests.steps import assert_same_states, sgd, step
 from tests.test_models.test_hard_pair_crop import plain_choice
@@ -122,25 +123,25 @@ def stage_of(name):
     return int(name.split('.')[2]) + 1
 
 
-def trained_by(name, exit_stage, supervision):
+def trained_by(name, exit_stage, loss_on):
     stage = stage_of(name)
-    if name.startswith('neck') and supervision == 'exit':
+    if name.startswith('neck') and loss_on == 'exit':
         return stage == exit_stage
     return stage <= exit_stage
 
 
-@pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
+@pytest.mark.parametrize('loss_on', ['exit', 'cumulative'])
 @pytest.mark.parametrize('accumulate', [1, 3])
 @pytest.mark.parametrize('amp', [False, True])
 @pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
 def test_parameters_behind_the_exit_are_left_alone(
-    exit_stage, amp, accumulate, supervision
+    exit_stage, amp, accumulate, loss_on
 ):
-    model = build(moco_config(crop_layer=CROP, supervision=supervision))
+    model = build(moco_config(crop_layer=CROP, loss_on=loss_on))
     optimizer = sgd(model)
     model.plan = StepPlan(exit_stage=4)
     step(model, optimizer, views(), seed=0)  # every parameter has momentum now
-    if supervision == 'exit':  # the other projectors too
+    if loss_on == 'exit':  # the other projectors too
         for stage in (1, 2, 3):
             model.plan = StepPlan(exit_stage=stage)
             step(model, optimizer, views(), seed=0)
@@ -157,7 +158,7 @@ def test_parameters_behind_the_exit_are_left_alone(
     for name, p in model.named_parameters():
         if name.startswith('encoder_k'):
             continue
-        if trained_by(name, exit_stage, supervision):
+        if trained_by(name, exit_stage, loss_on):
             assert p.grad is not None, name
             assert not torch.equal(p, before[name]), name
         else:
@@ -165,11 +166,11 @@ def test_parameters_behind_the_exit_are_left_alone(
             assert torch.equal(p, before[name]), name
 
 
-@pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
+@pytest.mark.parametrize('loss_on', ['exit', 'cumulative'])
 @pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
-def test_gradients_equal_plain_autograd(exit_stage, supervision):
+def test_gradients_equal_plain_autograd(exit_stage, loss_on):
     weights = (0.5, 1.0, 2.0, 1.5)
-    model = build(moco_config(supervision=supervision, loss_weights=weights))
+    model = build(moco_config(loss_on=loss_on, loss_weights=weights))
     model.plan = StepPlan(exit_stage=exit_stage)
     plain = copy.deepcopy(model)
     im_q, im_k = views()
@@ -184,7 +185,7 @@ def test_gradients_equal_plain_autograd(exit_stage, supervision):
     maps_q = plain.backbone(im_q)
     with torch.no_grad():
         maps_k = copy.deepcopy(plain.backbone)(im_k[order])
-    first = 1 if supervision == 'cumulative' else exit_stage
+    first = 1 if loss_on == 'cumulative' else exit_stage
     total = 0
     for stage in range(first, exit_stage + 1):
         projector = plain.neck.projectors[stage - 1].mlp
@@ -316,7 +317,7 @@ def test_windows_are_a_function_of_the_plan():
 
 
 def test_measured_iterations_report_similarity_and_spread():
-    model = build(moco_config(supervision='cumulative'))
+    model = build(moco_config(loss_on='cumulative'))
     model.plan = StepPlan(exit_stage=2, measure=True)
     losses = model.loss(views(), [])
     names = ['loss', 'pos_sim', 'neg_sim', 'feat_std', 'eff_rank']
@@ -346,9 +347,9 @@ def test_without_the_hook_the_last_exit_is_trained_and_the_user_told(caplog):
     ('overrides', 'message'),
     [
         (dict(crop_layer=dict(CROP, after_stages=(1, 4))), 'after stage 4, the last'),
-        (dict(supervision='all'), "use 'exit' or 'cumulative'"),
+        (dict(loss_on='all'), "use 'exit' or 'cumulative'"),
         (dict(key_forward='half'), "use 'full' or 'truncated'"),
-        (dict(loss_weights=(1, 1)), 'give one an exit'),
+        (dict(loss_weights=(1, 1)), 'loss_weights'),
         (dict(channels=(64, 128, 256, 512)), r'set model.neck.in_channels=\(8, 16'),
     ],
 )

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
@@ -46,13 +46,14 @@ def test_chosen_pair_equals_a_plain_reference_with_in_batch_negatives():
     step(model, sgd(model), [v.double() for v in views(seed=9)], seed=0)
     model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
     seen = {}
-    choose = model.crop_layer.choose
+    pick = model.crop_layer.pick
 
-    def recorded(x1, x2, *args):
-        seen.update(x1=x1.detach(), x2=x2.detach(), corners=choose(x1, x2, *args))
+    def recorded(maps, *args):
+        x1, x2 = (x.detach() for x in maps)
+        seen.update(x1=x1, x2=x2, corners=pick(maps, *args))
         return seen['corners']
 
-    model.crop_layer.choose = recorded
+    model.crop_layer.pick = recorded
     model.loss([view.double() for view in views(batch=5)], [])
 
     x = [seen['x1'], seen['x2']]
@@ -88,14 +89,14 @@ def test_chosen_pair_equals_a_plain_reference_with_in_batch_negatives():
             assert torch.equal(seen['corners'][1][n], corners[1][n, choice[1]])
 
 
-@pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
+@pytest.mark.parametrize('loss_on', ['exit', 'cumulative'])
 @pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
-def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision):
-    model = build(simclr_config(crop_layer=CROP, supervision=supervision))
+def test_parameters_behind_the_exit_get_no_gradient(exit_stage, loss_on):
+    model = build(simclr_config(crop_layer=CROP, loss_on=loss_on))
     model.plan = StepPlan(exit_stage=exit_stage, measure=True)
     losses = model.loss(views(), [])
     model.parse_losses(losses)[0].backward()
-    first = 1 if supervision == 'cumulative' else exit_stage
+    first = 1 if loss_on == 'cumulative' else exit_stage
     for name, p in model.named_parameters():
         stage = int(name[14]) if name.startswith('backbone.layer') else 1
         reached = stage <= exit_stage

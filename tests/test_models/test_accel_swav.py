@@ -10,7 +10,7 @@ from mmselfsup.models.losses import swav_loss
 from torch import nn
 
 from mmaccel.models.algorithms.accel_swav import same_size
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from tests.builders import (
     CROP,
@@ -76,16 +76,15 @@ def test_each_view_picks_its_own_hardest_window(num_crops):
     model.plan = StepPlan(exit_stage=2, window_seed=(3, 1))
     count = 5
     maps, corners = [], []
-    each = model.crop_layer.each
+    pick = model.crop_layer.pick
 
-    def recorded(x, *args):
-        out = each(x, *args)
-        maps.append(x.detach())
-        corners.append(out[1])
-        return out
+    def recorded(given, *args):
+        maps.append(given[0].detach())
+        corners.extend(pick(given, *args))
+        return corners[-1:]
 
     inputs = [view.double() for view in multi_views(num_crops, batch=count)]
-    with mock.patch.object(model.crop_layer, 'each', recorded):
+    with mock.patch.object(model.crop_layer, 'pick', recorded):
         model.loss(inputs, [])
 
     projector = copy.deepcopy(model.neck.projectors[0]).eval()
@@ -157,22 +156,22 @@ def test_any_of_the_first_views_may_be_assigned(num_crops, assigned):
 def test_assigned_views_that_come_late_are_refused_with_windows():
     config = swav_config([2, 4], crop_layer=CROP)
     config['head']['loss']['crops_for_assign'] = [0, 3]
-    with pytest.raises(ValueError, match='behind the first 2'):
+    with pytest.raises(ValueError, match='crops_for_assign'):
         build(config)
     config['crop_layer'] = None
     build(config)
 
 
 @pytest.mark.parametrize('amp', [False, True])
-@pytest.mark.parametrize('supervision', ['exit', 'cumulative'])
+@pytest.mark.parametrize('loss_on', ['exit', 'cumulative'])
 @pytest.mark.parametrize('exit_stage', [1, 2, 3, 4])
-def test_parameters_behind_the_exit_get_no_gradient(exit_stage, supervision, amp):
-    model = build(swav_config([2, 4], crop_layer=CROP, supervision=supervision))
+def test_parameters_behind_the_exit_get_no_gradient(exit_stage, loss_on, amp):
+    model = build(swav_config([2, 4], crop_layer=CROP, loss_on=loss_on))
     model.plan = StepPlan(exit_stage=exit_stage, measure=True)
     with torch.autocast('cpu', dtype=torch.bfloat16, enabled=amp):
         losses = model.loss(multi_views([2, 4]), [])
     model.parse_losses(losses)[0].backward()
-    first = 1 if supervision == 'cumulative' else exit_stage
+    first = 1 if loss_on == 'cumulative' else exit_stage
     for name, p in model.named_parameters():
         stage = int(name[14]) if name.startswith('backbone.layer') else 1
         reached = stage <= exit_stage

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmaccel.models.layers import HardPairCropLayer
-from mmaccel.models.layers.windows import draw_windows, window_size
+from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 
 
 def info_nce(q, k, negatives, temperature=0.2):

@@ -28,13 +28,13 @@ def squared_distance(pooled_q, pooled_k):
 def test_easy_is_the_smallest_loss_and_hard_the_largest():
     x_q, x_k = torch.randn(2, 6, 3, 8, 8)
     cut = {}
-    for select in ('easy', 'hard'):
-        layer = HardPairCropLayer(num_candidates=3, select=select)
+    for prefer in ('easy', 'hard'):
+        layer = HardPairCropLayer(num_candidates=3, prefer=prefer)
         pair = layer(x_q, x_k, squared_distance, torch.Generator().manual_seed(0))
-        cut[select] = (pair.x_q.mean((2, 3)) - pair.x_k.mean((2, 3))).square().sum(1)
+        cut[prefer] = (pair.x_q.mean((2, 3)) - pair.x_k.mean((2, 3))).square().sum(1)
     assert (cut['easy'] < cut['hard']).all()
     # negating the loss exchanges the two
-    layer = HardPairCropLayer(num_candidates=3, select='hard')
+    layer = HardPairCropLayer(num_candidates=3, prefer='hard')
     generator = torch.Generator().manual_seed(0)
     pair = layer(x_q, x_k, lambda q, k: -squared_distance(q, k), generator)
     negated = (pair.x_q.mean((2, 3)) - pair.x_k.mean((2, 3))).square().sum(1)
@@ -46,13 +46,13 @@ def test_random_windows_are_not_scored():
         raise AssertionError('random windows need no score')
 
     x = torch.randn(6, 3, 8, 8)
-    pair = HardPairCropLayer(num_candidates=3, select='random')(x, x, never)
+    pair = HardPairCropLayer(num_candidates=3, prefer='random')(x, x, never)
     assert pair.x_q.shape == (6, 3, 6, 6)
 
 
 def test_unknown_selection_is_refused():
-    with pytest.raises(ValueError, match='use hard, easy, random'):
-        HardPairCropLayer(select='best')
+    with pytest.raises(ValueError, match='prefer'):
+        HardPairCropLayer(prefer='best')
     with pytest.raises(ValueError, match='keep=0.5625'):
         HardExampleLayer(keep=0)
 

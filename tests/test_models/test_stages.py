@@ -8,7 +8,8 @@ from mmselfsup.registry import MODELS
 from torch import nn
 
 from mmaccel.models.plan import StepPlan
-from mmaccel.models.utils.stages import count_blocks, split_stages
+from mmaccel.models.utils.backbones import count_blocks
+from mmaccel.models.utils.stages import split_stages
 from tests.builders import (
     BACKBONE,
     CROP,
@@ -119,7 +120,7 @@ def run(model, plan):
 
 
 def test_late_start_gives_the_gradients_of_a_detached_input():
-    model = build(simclr_config(supervision='cumulative'))
+    model = build(simclr_config(loss_on='cumulative'))
     plain = copy.deepcopy(model)
     model.plan = StepPlan(exit_stage=3, first_stage=2)
     torch.manual_seed(0)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmaccel.models.layers.windows import (
-    crop_windows,
+from mmaccel.models.layers.crop_windows import _indices, crop_windows
+from mmaccel.models.layers.hard_pair_crop import (
     draw_windows,
     pool_windows,
     window_size,
@@ -96,11 +96,9 @@ def test_crop_and_its_gradient_equal_slicing(map_size, ratio, layout):
 
 
 def test_indexed_path_equals_the_sliced_path():
-    from mmaccel.models.layers import windows
-
     x = torch.randn(5, 3, 7, 6)
     corners = draw_windows(5, 1, (7, 6), (4, 3))[:, 0]
-    index = windows._indices(corners, (4, 3))
+    index = _indices(corners, (4, 3))
     sliced = crop_windows(x, corners, (4, 3))
     assert torch.equal(x[index].permute(0, 3, 1, 2), sliced)
     scattered = torch.zeros_like(x)

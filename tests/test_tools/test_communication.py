@@ -1,4 +1,4 @@
-"""benchmarks/wires.py."""
+"""benchmarks/communication.py."""
 
 import copy
 import importlib.util
@@ -10,17 +10,17 @@ import pytest
 from tests.processes import fork_ranks
 from tests.test_analysis.test_cost import config
 
-TOOL = Path(__file__).parents[2] / 'benchmarks' / 'wires.py'
+TOOL = Path(__file__).parents[2] / 'benchmarks' / 'communication.py'
 
 
 def test_bytes_stand_beside_upstreams(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location('wires', TOOL)
+    spec = importlib.util.spec_from_file_location('communication', TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     configs = {'upstream': config(accel=False), 'ours': config()}
     configs['ours'].baseline = 'upstream'
     monkeypatch.setattr(tool, 'load_config', lambda name: copy.deepcopy(configs[name]))
-    out = tmp_path / 'wires.json'
+    out = tmp_path / 'communication.json'
     argv = ['ours', '--batch-size', '4', '--rounds', '2', '--json', str(out)]
     args = tool.parse_args(argv)
     fork_ranks(lambda rank: tool.measure(rank, args))

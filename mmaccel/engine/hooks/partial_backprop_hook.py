@@ -13,9 +13,10 @@ from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 from mmaccel.models.plan import StepPlan
+from mmaccel.renamed import schedule_from_phases
 from mmaccel.seeding import PLAN, derived_generator
 
-from ..phases import Phase, phase_at, read_changes, read_phases, shares
+from ..schedule import UNIFORM, TrainingStage, read_schedule, shares, stage_at
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
 
@@ -25,18 +26,14 @@ class PartialBackpropHook(Hook):
     """Choose what is back-propagated in each update (paper, Algorithm 1, Section 4.3).
 
     The choice is a function of the seed and the number of the optimizer update, so
-    all ranks agree without talking, a resumed run continues the sequence without
-    saved state, and accumulated gradients share one exit. The hook hands a
+    all ranks agree without communication, a resumed run continues the sequence
+    without saved state, and accumulated gradients share one exit. The hook hands a
     :class:`StepPlan` to the model and never touches ``requires_grad``.
 
     Args:
-        exit_probs (Sequence[float]): Probability of each exit, >= 0, one a stage;
-            scaled to sum 1; ``'skipping'`` reads their number alone. Defaults to
-            uniform over four stages, as in the paper.
-        entry_probs (Sequence[float], optional): Probability of each stage to be the
-            first that is trained, >= 0, drawn among those up to the exit; its input is
-            detached. Not in the paper, and for ``'bp_to_input'`` alone. By default as
-            the update scheme says.
+        exit_probs (Sequence[float], optional): Probability of each exit, >= 0, one per
+            stage; scaled to sum 1; ``'skipping'`` reads their number alone. Defaults
+            to uniform over four stages, as in the paper.
         update_scheme (str): ``'bp_to_input'`` trains all stages up to the exit, the
             paper's method. ``'nearby_block'`` trains a run of stages that ends at the
             exit and begins at an entry drawn uniformly. ``'skipping'`` takes the last
@@ -45,14 +42,14 @@ class PartialBackpropHook(Hook):
             ``'bp_to_input'``.
         num_blocks (int, optional): Residual branches that ``'skipping'`` trains, at
             most half of them. By default a third, rounded.
-        phases (Sequence[dict]): What changes while training goes on: ``begin``, the
-            share of the training that is over by then, and of ``exit_probs``,
-            ``entry_probs``, ``windows``, ``select``, ``crop_ratio``, ``view_scale`` and
-            ``supervision`` what is to change (:class:`Phase`). Not in the paper.
-            Defaults to nothing.
+        schedule (Sequence[dict], optional): In place of ``exit_probs``, what holds
+            when while training goes on: arguments of
+            :class:`~mmaccel.engine.schedule.TrainingStage`. Not in the paper, and for
+            ``'bp_to_input'`` alone.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank, and in the
             first; with 0 in the first alone. Defaults to 50.
+        entry_probs, phases: Old form of ``schedule``, until the next version.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -62,60 +59,67 @@ class PartialBackpropHook(Hook):
 
     def __init__(
         self,
-        exit_probs: Sequence[float] = (0.25, 0.25, 0.25, 0.25),
-        entry_probs: Sequence[float] | None = None,
+        exit_probs: Sequence[float] | None = None,
         update_scheme: str = 'bp_to_input',
         num_blocks: int | None = None,
-        phases: Sequence[dict] = (),
+        schedule: Sequence[dict] | None = None,
         measure_interval: int = 50,
+        entry_probs: Sequence[float] | None = None,
+        phases: Sequence[dict] | None = None,
     ) -> None:
         if update_scheme not in SCHEMES:
             raise ValueError(
                 f'update_scheme={update_scheme!r} is unknown; use one of '
                 f'{", ".join(SCHEMES)}'
             )
-        changing = {name for phase in read_changes(phases) for name in phase}
-        enters = entry_probs is not None or 'entry_probs' in changing
-        if enters and update_scheme != 'bp_to_input':
-            raise ValueError(
-                f'update_scheme={update_scheme!r} says itself where the gradient ends; '
-                'leave out entry_probs or the scheme'
-            )
-        if 'exit_probs' in changing and update_scheme == 'skipping':
-            raise ValueError(
-                "update_scheme='skipping' always takes the last stage's loss; leave "
-                'exit_probs out of phases'
-            )
         if num_blocks is not None and update_scheme != 'skipping':
             raise ValueError(
                 f'num_blocks={num_blocks} is for skipping alone; set '
                 "update_scheme='skipping' or leave it out"
             )
-        if entry_probs is None:
-            anywhere = update_scheme == 'nearby_block'
-            entry_probs = (1.0,) * len(exit_probs) if anywhere else (1.0,)
-        self.phases = read_phases(exit_probs, entry_probs, phases)
+        if entry_probs is not None or phases:
+            schedule = schedule_from_phases(
+                phases or (),
+                exit_probs=exit_probs or UNIFORM,
+                entry_probs=entry_probs or (1.0,),
+            )
+            exit_probs = None
+        if schedule and (exit_probs is not None or update_scheme != 'bp_to_input'):
+            raise ValueError(
+                'schedule says what is trained when, for '
+                "update_scheme='bp_to_input'; leave out exit_probs and the scheme, "
+                'or schedule'
+            )
+        self.schedule = read_schedule(schedule) if schedule else []
+        if not schedule:
+            exits = TrainingStage(exit_probs=exit_probs or UNIFORM).exit_probs
+            entries: Sequence[float] = (1.0,)
+            if update_scheme == 'nearby_block':
+                entries = (1.0,) * len(exits)
+            elif update_scheme == 'skipping':
+                exits = (0.0,) * (len(exits) - 1) + (1.0,)
+            self.schedule = [TrainingStage(exit_probs=exits, entry_probs=entries)]
         self.update_scheme = update_scheme
         self.num_blocks = num_blocks
         self.measure_interval = measure_interval
         self._seed: int | None = None
 
     def before_train(self, runner) -> None:
-        """Refuse what cannot work, naming the remedy, and agree on the seed."""
+        """Reject what cannot work, naming the remedy, and agree on the seed."""
         model = get_model(runner.model)
         self.check_model(model)
-        never = set.intersection(*(self._without_loss(model, p) for p in self.phases))
-        never &= set().union(*(self._scored(model, p) for p in self.phases))
+        scored: set[int] = set().union(*self._scored(model))
+        never = scored.intersection(*self._untrained(model))
         if never:
             runner.logger.warning(
                 f'Windows after stage(s) {", ".join(map(str, sorted(never)))} are '
-                'chosen by projectors that no loss trains; '
-                "model.supervision='cumulative' trains them"
+                "chosen by projectors that no loss trains; model.loss_on='cumulative' "
+                'trains them'
             )
         unused_allowed = getattr(runner.model, 'find_unused_parameters', True)
         if is_model_wrapper(runner.model) and not unused_allowed:
             raise ValueError(
-                'stages behind the exit get no gradient, which DistributedDataParallel '
+                'stages after the exit get no gradient, which DistributedDataParallel '
                 'refuses by default; set model_wrapper_cfg=dict(type='
                 "'mmselfsup.StagewiseDataParallel')"
             )
@@ -125,7 +129,7 @@ class PartialBackpropHook(Hook):
         self._seed = int(seed)
 
     def check_model(self, model: torch.nn.Module) -> None:
-        """Refuse a model that this hook cannot drive.
+        """Reject a model that this hook cannot drive.
 
         Raises:
             ValueError: Naming the setting to change.
@@ -137,32 +141,27 @@ class PartialBackpropHook(Hook):
                 f"{type(model).__name__}; set model.type to 'AccelMoCo', 'AccelSimCLR' "
                 "or 'AccelSwAV', or remove the hook from custom_hooks"
             )
-        for phase in self.phases:
-            number = len(phase.exit_probs)
+        for stage in self.schedule:
+            number = len(stage.exit_probs)
             if number != num_exits:
                 uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
                 raise ValueError(
                     f'exit_probs has {number} values but the model has {num_exits} '
-                    f'exits; give one an exit, such as exit_probs={uniform}'
+                    f'exits; give one per exit, such as exit_probs={uniform}'
                 )
-            if len(phase.entry_probs) > num_exits:
+            if len(stage.entry_probs) > num_exits:
                 raise ValueError(
-                    f'entry_probs has {len(phase.entry_probs)} values but the model '
-                    f'has {num_exits} stages; give at most one a stage'
+                    f'entry_probs has {len(stage.entry_probs)} values but the model '
+                    f'has {num_exits} stages; give at most one per stage'
                 )
-            self._check_windows(model, phase)
-        unfilled = set().union(
-            *(
-                self._without_loss(model, p) & self._scored(model, p)
-                for p in self.phases
-            )
-        )
+        pairs = zip(self._untrained(model), self._scored(model))
+        unfilled = set.union(*(untrained & scored for untrained, scored in pairs))
         if unfilled and getattr(model, 'key_forward', 'full') == 'truncated':
             raise ValueError(
                 f'windows after stage {min(unfilled)} are scored '
                 "against a queue that key_forward='truncated' does not fill while the "
                 "stage has no loss; set model.key_forward='full', or "
-                "model.supervision='cumulative'"
+                "model.loss_on='cumulative'"
             )
         most = (model.num_blocks + 1) // 2
         if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
@@ -171,45 +170,19 @@ class PartialBackpropHook(Hook):
                 f'cannot be chosen from {model.num_blocks}; use 1 to {most}'
             )
 
-    def _without_loss(self, model: torch.nn.Module, phase: Phase) -> set[int]:
-        """Stages whose projector no loss of a phase trains."""
-        stages = range(1, model.num_exits + 1)
-        exits = phase.exit_probs
-        if self.update_scheme == 'skipping':
-            exits = (0,) * (model.num_exits - 1) + (1,)
-        if (phase.supervision or model.supervision) != 'cumulative':
-            return {stage for stage in stages if exits[stage - 1] == 0}
-        return {
-            stage
-            for stage in stages
-            if not any(phase.entry_probs[:stage]) or not any(exits[stage - 1 :])
-        }
+    def _untrained(self, model: torch.nn.Module) -> list[set[int]]:
+        """For each stage of the schedule, the projectors that no loss trains."""
+        every = set(range(1, model.num_exits + 1))
+        cumulative = model.loss_on == 'cumulative'
+        return [every - stage.stages_with_loss(cumulative) for stage in self.schedule]
 
-    @staticmethod
-    def _scored(model: torch.nn.Module, phase: Phase) -> set[int]:
-        """Stages after which a phase chooses windows by their losses."""
-        layer = model.crop_layer
-        random = (phase.select or getattr(layer, 'select', '')) == 'random'
-        if random or not phase.windows or getattr(layer, 'num_candidates', 0) == 1:
-            return set()
-        return set(model.crop_after)
-
-    @staticmethod
-    def _check_windows(model: torch.nn.Module, phase: Phase) -> None:
-        if phase.select is None and phase.crop_ratio is None:
-            return
-        if not hasattr(model.crop_layer, 'changed'):
-            raise ValueError(
-                f'a phase sets select or crop_ratio, which '
-                f'model.crop_layer={model.crop_layer} does not have; set '
-                "model.crop_layer=dict(type='HardPairCropLayer') or leave them out"
-            )
-        layer = model.crop_layer.changed(phase.select, phase.crop_ratio)
-        if phase.select in ('hard', 'easy') and layer.num_candidates == 1:
-            raise ValueError(
-                f'a phase sets select={phase.select!r}, but of one window there is '
-                'nothing to choose; set model.crop_layer.num_candidates=2'
-            )
+    def _scored(self, model: torch.nn.Module) -> list[set[int]]:
+        """For each stage of the schedule, where windows are chosen by their losses."""
+        scores = getattr(model.crop_layer, 'scores', False)
+        return [
+            set(model.crop_after) if scores and stage.windows else set()
+            for stage in self.schedule
+        ]
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Draw this update's plan and hand it to the model."""
@@ -217,9 +190,9 @@ class PartialBackpropHook(Hook):
         model = get_model(runner.model)
         counts = runner.optim_wrapper._accumulative_counts
         update = runner.iter // counts
-        phase = phase_at(self.phases, update * counts / runner.max_iters)
+        stage = stage_at(self.schedule, update * counts / runner.max_iters)
         model.plan = replace(
-            self.draw(model, self._seed, update, phase),
+            self.draw(model, self._seed, update, stage),
             window_seed=(self._seed, runner.iter, get_rank()),
             measure=self.every_n_train_iters(runner, self.measure_interval)
             or runner.iter == 0,
@@ -235,55 +208,35 @@ class PartialBackpropHook(Hook):
         model: torch.nn.Module,
         seed: int,
         update: int,
-        phase: Phase | None = None,
+        stage: TrainingStage | None = None,
     ) -> StepPlan:
         """Plan of the optimizer update number ``update``, counted from 0.
 
-        The phase is by default the first.
+        The stage of the schedule is by default the first.
         """
-        phase = phase or self.phases[0]
-        exits = phase.exit_probs
+        stage = stage or self.schedule[0]
         generator = derived_generator(PLAN, seed, update)
-        if self.update_scheme == 'skipping':
-            blocks = _not_adjacent(model.num_blocks, self._share(model), generator)
-            return phase.plan(len(exits), blocks=blocks)
-        exit_stage = _draw_stage(exits, generator)
-        first = _draw_stage(phase.entries(exit_stage), generator)
-        return phase.plan(exit_stage, first_stage=first)
+        if self.update_scheme != 'skipping':
+            return stage.draw(generator)
+        number = self.num_blocks or max(1, round(model.num_blocks / 3))
+        blocks = _not_adjacent(model.num_blocks, number, generator)
+        return StepPlan(len(stage.exit_probs), blocks=blocks)
 
-    def distribution(self, model: torch.nn.Module, samples: int = 16) -> list:
+    def distribution(
+        self, model: torch.nn.Module, samples: int = 16
+    ) -> list[tuple[float, StepPlan]]:
         """All plans with their probabilities; for ``'skipping'`` an equal sample.
 
         Returns:
             list[tuple[float, StepPlan]]: Probabilities sum to 1.
         """
-        plans = []
-        for share, phase in zip(shares(self.phases), self.phases):
-            plans += [
-                (share * probability, plan)
-                for probability, plan in self._in_phase(model, phase, samples)
-            ]
-        return plans
-
-    def _in_phase(self, model: torch.nn.Module, phase: Phase, samples: int) -> list:
         if self.update_scheme == 'skipping':
-            drawn = [self.draw(model, 0, update, phase) for update in range(samples)]
-            return [(1 / samples, plan) for plan in drawn]
+            return [(1 / samples, self.draw(model, 0, i)) for i in range(samples)]
         return [
-            (p * q, phase.plan(exit_stage, first_stage=first))
-            for exit_stage, p in enumerate(phase.exit_probs, 1)
-            if p > 0
-            for first, q in enumerate(phase.entries(exit_stage), 1)
-            if q > 0
+            (share * probability, plan)
+            for share, stage in zip(shares(self.schedule), self.schedule)
+            for probability, plan in stage.plans()
         ]
-
-    def _share(self, model: torch.nn.Module) -> int:
-        return self.num_blocks or max(1, round(model.num_blocks / 3))
-
-
-def _draw_stage(probs: Sequence[float], generator: torch.Generator) -> int:
-    weights = torch.tensor(probs, dtype=torch.float64)
-    return int(torch.multinomial(weights, 1, generator=generator)) + 1
 
 
 def _not_adjacent(

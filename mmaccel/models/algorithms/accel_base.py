@@ -1,4 +1,4 @@
-"""What every accelerated algorithm shares: its plan, its exits, its checks."""
+"""What every accelerated algorithm shares: its exits, its settings, its checks."""
 
 from __future__ import annotations
 
@@ -10,58 +10,71 @@ from mmengine.logging import print_log
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
+from mmaccel.renamed import renamed
+
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
+from ..utils.backbones import count_blocks, stage_channels
 from ..utils.norms import running_statistics
-from ..utils.representation import effective_rank, feature_std
-from ..utils.stages import (
-    Branch,
-    Stage,
-    count_blocks,
-    split_stages,
-    stage_channels,
-)
+from ..utils.stages import Stage, StagePass, split_stages
+
+#: What is minimised: the loss at the exit, or the sum of those up to it.
+LOSS_ON = ('exit', 'cumulative')
 
 
 class AccelMixin:
     """Exits and windows for an upstream algorithm, to be mixed in before it.
 
-    The subclass says which branches run and what a loss is; this class holds the
-    plan of the iteration (handed over by ``PartialBackpropHook``), the crop layer
-    and the supervision, and refuses combinations that cannot work.
+    The subclass says in its ``loss`` what runs and what a loss is; this class holds
+    the plan of the step (handed over by ``PartialBackpropHook``), the crop layer and
+    the settings, and rejects combinations that cannot work.
+
+    Args:
+        *args: As upstream.
+        crop_layer (dict, optional): A ``HardPairCropLayer`` or ``HardExampleLayer``.
+            Defaults to None, no windows.
+        loss_on (str): ``'exit'`` minimises the loss at the exit alone (paper,
+            Algorithm 1); ``'cumulative'`` adds those of the stages before it, whose
+            maps are computed anyway. Defaults to ``'exit'``.
+        loss_weights (Sequence[float], optional): One weight per exit. Defaults to ones.
+        channels_last (bool): Memory layout of weights and maps; the same result up to
+            rounding, in less time on CPUs and tensor cores. Defaults to False, as
+            upstream.
+        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
+            default backend or the one named; the same result up to rounding. The first
+            steps take minutes. Defaults to False.
+        **kwargs: As upstream.
 
     Attributes:
-        plan (StepPlan, optional): This iteration's plan. None trains the last exit.
-        num_exits (int): Number of stages with a loss.
-        supervision (str): ``'exit'`` minimises the loss at the exit alone (paper,
-            Algorithm 1); ``'cumulative'`` adds those of the stages before it, whose
-            maps the branch passes anyway.
-        loss_weights (tuple[float]): Weight of each exit's loss.
-        crop_layer (HardPairCropLayer, optional): Cuts windows between stages.
-        layout (torch.memory_format): Of weights and maps. ``channels_last`` computes
-            the same, up to rounding, and is faster on CPUs and on tensor cores.
+        plan (StepPlan, optional): This step's plan. None trains the last exit.
+        layout (torch.memory_format): Of weights and maps.
+
+    Raises:
+        ValueError: If parts do not fit together, naming the setting to change.
     """
 
     backbone: nn.Module
     neck: IntermediateNeck
-    plan: StepPlan | None
-    crop_layer: Any  # a layer of mmaccel.models.layers, or None
     training: bool
     to: Callable[..., Any]
+    crop_layer: Any  # a layer of mmaccel.models.layers, or None
 
-    def _init_accel(
+    @renamed(supervision='loss_on')
+    def __init__(
         self,
-        crop_layer: dict | None,
-        supervision: str,
-        loss_weights: Sequence[float] | None,
-        channels_last: bool,
-        compile_stages: bool | str,
+        *args: Any,
+        crop_layer: dict | None = None,
+        loss_on: str = 'exit',
+        loss_weights: Sequence[float] | None = None,
+        channels_last: bool = False,
+        compile_stages: bool | str = False,
+        **kwargs: Any,
     ) -> None:
-        """Build and check the accelerated parts, once upstream's are built."""
+        super().__init__(*args, **kwargs)
         name = type(self).__name__
         if not isinstance(self.neck, IntermediateNeck):
             raise ValueError(
-                f'{name} needs a projector an exit; '
+                f'{name} needs one projector per exit; '
                 "set model.neck.type='IntermediateNeck'"
             )
         channels = tuple(stage_channels(self.backbone))
@@ -71,23 +84,24 @@ class AccelMixin:
                 f'of this {type(self.backbone).__name__} give {channels}; '
                 f'set model.neck.in_channels={channels}'
             )
-        if supervision not in ('exit', 'cumulative'):
+        if loss_on not in LOSS_ON:
             raise ValueError(
-                f"supervision={supervision!r} is unknown; use 'exit' or 'cumulative'"
+                f"loss_on={loss_on!r} is unknown; use 'exit' or 'cumulative'"
             )
         weights = (1.0,) * self.num_exits if loss_weights is None else loss_weights
         if len(weights) != self.num_exits:
             raise ValueError(
                 f'loss_weights has {len(weights)} values for {self.num_exits} exits; '
-                'give one an exit'
+                'give one value per exit'
             )
-        self.plan = None
+        self.plan: StepPlan | None = None
+        self.loss_on = loss_on
+        self.loss_weights = tuple(weights)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.layout)
         self.compile_stages = compile_stages
         self._compiled: dict[str, list[Stage]] = {}
-        self.supervision = supervision
-        self.loss_weights = tuple(weights)
+        self._warned = False
         self.crop_layer = None if crop_layer is None else MODELS.build(crop_layer)
         late = [s for s in self.crop_after if s >= self.num_exits]
         if late:
@@ -103,35 +117,20 @@ class AccelMixin:
         return self.neck.num_exits
 
     @property
+    def num_blocks(self) -> int:
+        """Number of residual blocks of the backbone."""
+        return count_blocks(self.backbone)
+
+    @property
     def crop_after(self) -> Sequence[int]:
         """Stages after which windows are cut; empty without a crop layer."""
         return () if self.crop_layer is None else self.crop_layer.after_stages
 
-    def crop_stages(self, plan: StepPlan) -> Sequence[int]:
-        """Stages after which an iteration cuts windows."""
-        return self.crop_after if plan.windows else ()
-
-    def cropper(self, plan: StepPlan) -> Any:
-        """Crop layer as an iteration wants it, None where there is none."""
-        as_it_is = plan.select is None and plan.crop_ratio is None
-        if as_it_is or self.crop_layer is None:
-            return self.crop_layer
-        return self.crop_layer.changed(plan.select, plan.crop_ratio)
-
-    def as_planned(self, images: Tensor, plan: StepPlan) -> Tensor:
-        """Images (N, C, H, W) in the size and layout that the network is to see."""
-        if plan.view_scale != 1:
-            size = [max(1, round(plan.view_scale * s)) for s in images.shape[2:]]
-            images = nn.functional.interpolate(
-                images, size, mode='bilinear', antialias=True
-            )
-        return images.contiguous(memory_format=self.layout)
-
     def current_plan(self) -> StepPlan:
-        """Return this iteration's plan, or the last exit's where no hook gave one."""
+        """Return this step's plan, or the last exit's where no hook gave one."""
         if self.plan is not None:
             return self.plan
-        if self.training and not getattr(self, '_warned', False):
+        if self.training and not self._warned:
             self._warned = True
             print_log(
                 f'{type(self).__name__} runs without PartialBackpropHook: only the '
@@ -142,47 +141,43 @@ class AccelMixin:
             )
         return StepPlan(exit_stage=self.num_exits)
 
-    def supervised(self, plan: StepPlan) -> Sequence[int]:
-        """Stages whose loss is minimised in an iteration."""
-        cumulative = (plan.supervision or self.supervision) == 'cumulative'
+    def loss_stages(self, plan: StepPlan) -> Sequence[int]:
+        """Stages whose loss a step minimises."""
+        cumulative = (plan.loss_on or self.loss_on) == 'cumulative'
         first = plan.first_stage if cumulative else plan.exit_stage
         return range(first, plan.exit_stage + 1)
 
-    @property
-    def num_blocks(self) -> int:
-        """Number of residual blocks of the backbone."""
-        return count_blocks(self.backbone)
+    def stops(self, plan: StepPlan, last: int) -> list[int]:
+        """Stages at which a step halts: where windows are cut, then the last to run."""
+        cuts = self.crop_after if plan.windows else ()
+        return [*sorted({stage for stage in cuts if stage < last}), last]
 
-    def trained_branch(
-        self, plan: StepPlan, start: Callable[[], Tensor], project: Callable
-    ) -> Branch:
-        """Make a branch through the backbone that a plan trains.
+    def trained_pass(self, images: Tensor, plan: StepPlan) -> StagePass:
+        """Put images (N, C, H, W) before the backbone, recording what a plan trains."""
+        stages = self.stages('query', self.backbone, plan.blocks)
+        x = self.resize_and_layout(images, plan)
+        return StagePass(stages, x, record_from=plan.first_stage)
 
-        Args:
-            plan (StepPlan): Says where it stops and what gets a gradient.
-            start (Callable): Gives the images.
-            project (Callable): As of :class:`Branch`.
-        """
-        return Branch(
-            stages=self.stages('query', self.backbone, plan.blocks),
-            start=lambda: self.as_planned(start(), plan),
-            project=project,
-            stop=plan.exit_stage,
-            heads=self.supervised(plan),
-            grad_from=plan.first_stage,
-        )
+    def resize_and_layout(self, images: Tensor, plan: StepPlan) -> Tensor:
+        """Images (N, C, H, W) in the size and layout that the network is to see."""
+        if plan.view_scale != 1:
+            size = [max(1, round(plan.view_scale * s)) for s in images.shape[2:]]
+            images = nn.functional.interpolate(
+                images, size, mode='bilinear', antialias=True
+            )
+        return images.contiguous(memory_format=self.layout)
 
     def stages(
         self, name: str, backbone: nn.Module, blocks: Collection[int] | None = None
     ) -> list[Stage]:
         """Cut a backbone into stages, each compiled where that is asked for.
 
-        One graph a stage serves every exit; a graph an exit would compile the early
-        stages again for each. Schemes that give single blocks a gradient run as they
-        are, and so does evaluation.
+        One graph per stage serves every exit; one graph per exit would compile the
+        early stages again for each. Schemes that give single blocks a gradient run as
+        they are, and so does evaluation.
 
         Args:
-            name (str): Of the branch, under which compiled stages are kept.
+            name (str): Under which compiled stages are kept.
             backbone (nn.Module): As of :func:`split_stages`.
             blocks (Collection[int], optional): As of :func:`split_stages`.
         """
@@ -223,28 +218,6 @@ class AccelMixin:
         torch.clear_autocast_cache()
         return vectors.unflatten(0, pooled.shape[:2])
 
-    @staticmethod
-    @torch.no_grad()
-    def measure(
-        z: Tensor, pos: Tensor, neg: Tensor, stage: int, chance: float
-    ) -> dict[str, Tensor]:
-        """Report how similar pairs are and whether features collapse.
-
-        Args:
-            z (Tensor): Unit vectors (N, D) of one branch.
-            pos (Tensor): Positive similarities.
-            neg (Tensor): Negative similarities.
-            stage (int): Exit they belong to.
-            chance (float): Loss of a model that cannot tell positives from negatives.
-        """
-        return {
-            f'pos_sim_exit{stage}': pos.float().mean(),
-            f'neg_sim_exit{stage}': neg.float().mean(),
-            f'feat_std_exit{stage}': feature_std(z),
-            f'eff_rank_exit{stage}': effective_rank(z),
-            'chance': torch.tensor(chance),
-        }
-
 
 def full_precision(device: torch.device) -> torch.autocast:
     """Leave mixed precision: similarities, losses and codes are computed in fp32.
@@ -254,13 +227,13 @@ def full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def widened(*vectors: Tensor) -> list[Tensor]:
+def at_least_fp32(*vectors: Tensor) -> list[Tensor]:
     """Vectors of a 16-bit type as fp32, others as they are."""
     return [x.float() if x.element_size() < 4 else x for x in vectors]
 
 
 def check_views(inputs: Tensor | list[Tensor], num_views: int) -> None:
-    """Refuse a pipeline that gives another number of views than the method needs.
+    """Reject a pipeline that gives another number of views than the method needs.
 
     Raises:
         ValueError: Naming the number found and the setting to change.

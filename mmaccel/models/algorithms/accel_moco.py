@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
@@ -14,91 +14,54 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor, nn
 
+from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
 from ..utils.feature_queue import FeatureQueue, check_queue_len
 from ..utils.fused_ema import FusedEMA
-from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision, widened
+from ..utils.representation import pair_statistics
+from ..utils.stages import StagePass
+from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
 
 
 @MODELS.register_module()
 class AccelMoCo(AccelMixin, MoCo):
     """MoCo with partial back-propagation and hard-pair selection.
 
-    One iteration, given the exit e: the query runs to stage e and stops; the keys
-    run to the end (or to e); between stages both may be cut to their hardest pair of
-    windows; the loss after stage e is InfoNCE against the queue of stage e; the new
-    keys enter the queues last. With e the last stage and no windows this is
-    upstream's ``MoCo``, operation by operation.
+    With the last exit and no windows this is upstream's ``MoCo``, operation by
+    operation.
 
     Paper: Algorithm 1 and equations (3), (4); layer-wise queues from Appendix A.
 
     Args:
-        backbone (dict): A ResNet-family backbone.
-        neck (dict): An ``IntermediateNeck``.
-        head (dict): An ``AccelContrastiveHead``.
-        queue_len (int): Keys K in each queue, a multiple of the total batch.
-            Defaults to 65536.
-        feat_dim (int): Length of a projected vector. Defaults to 128.
-        momentum (float): Momentum of the key encoder. Defaults to 0.999.
-        crop_layer (dict, optional): A ``HardPairCropLayer``. Defaults to None.
-        supervision (str): ``'exit'`` or ``'cumulative'``. Defaults to ``'exit'``.
-        loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
-        channels_last (bool): Memory layout of weights and maps; the same result up to
-            rounding, in less time. Defaults to False, as upstream.
-        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
-            default backend or the one named; the same result up to rounding. The first
-            steps take minutes. Defaults to False.
+        *args, **kwargs: As upstream's ``MoCo``, with an ``IntermediateNeck`` and an
+            ``AccelContrastiveHead``; ``queue_len`` counts the keys K of each stage's
+            queue.
         key_forward (str): ``'full'`` runs the keys to the last stage and refreshes
             every queue; ``'truncated'`` stops them at the exit and refreshes the
             queues that the loss used. Defaults to ``'full'``.
-        pretrained, data_preprocessor, init_cfg: As upstream.
+        crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
+            :class:`AccelMixin`.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
     """
 
-    def __init__(
-        self,
-        backbone: dict,
-        neck: dict,
-        head: dict,
-        queue_len: int = 65536,
-        feat_dim: int = 128,
-        momentum: float = 0.999,
-        crop_layer: dict | None = None,
-        supervision: str = 'exit',
-        loss_weights: Sequence[float] | None = None,
-        channels_last: bool = False,
-        compile_stages: bool | str = False,
-        key_forward: str = 'full',
-        pretrained: str | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: list[dict] | dict | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            queue_len=queue_len,
-            feat_dim=feat_dim,
-            momentum=momentum,
-            pretrained=pretrained,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
-        self.encoder_k = FusedEMA(nn.Sequential(self.backbone, self.neck), 1 - momentum)
-        self._init_accel(
-            crop_layer, supervision, loss_weights, channels_last, compile_stages
-        )
+    encoder_k: FusedEMA
+
+    def __init__(self, *args: Any, key_forward: str = 'full', **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if key_forward not in ('full', 'truncated'):
             raise ValueError(
                 f"key_forward={key_forward!r} is unknown; use 'full' or 'truncated'"
             )
         self.key_forward = key_forward
+        self.encoder_k = FusedEMA(
+            nn.Sequential(self.backbone, self.neck), self.encoder_k.momentum
+        )
+        feat_dim = self.queue.size(0)
         del self.queue, self.queue_ptr  # upstream's single queue
         self.queues = nn.ModuleList(
-            FeatureQueue(feat_dim, queue_len) for _ in range(self.num_exits)
+            FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)
         )
 
     @property
@@ -109,15 +72,15 @@ class AccelMoCo(AccelMixin, MoCo):
     def loss(
         self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
     ) -> dict[str, Tensor]:
-        """Run one training iteration's forward pass.
+        """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
             inputs (list[Tensor]): Query and key images, each (N, 3, H, W).
             data_samples (list[SelfSupDataSample]): Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_exit{e}`` for each supervised stage and, when
-            the plan says so, what :meth:`measure` reports.
+            dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Updates the key encoder and the queues; those that a loss has read once
@@ -126,64 +89,72 @@ class AccelMoCo(AccelMixin, MoCo):
         check_views(inputs, 2)
         check_queue_len(self.queue_len, get_world_size() * len(inputs[0]))
         plan = self.current_plan()
-        full_keys = self.key_forward == 'full'
-        key_backbone, key_neck = self.encoder_k.module
-        shuffle: BatchShuffle  # of the key images that are still on their way
+        loss_stages = self.loss_stages(plan)
+        whole = self.key_forward == 'full'
+        key_stages = range(1, self.num_exits + 1) if whole else loss_stages
+        generator = plan.window_generator()
+        q: dict[int, Tensor] = {}  # stage to unit vectors (N, D), in image order
+        k: dict[int, Tensor] = {}
 
-        @torch.no_grad()
-        def key_images() -> Tensor:
-            nonlocal shuffle
-            self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
-            images, shuffle = BatchShuffle.draw(inputs[1])
-            return self.as_planned(images, plan)
+        query = self.trained_pass(inputs[0], plan)
+        for i, stop in enumerate(self.stops(plan, last=key_stages[-1])):
+            for stage, x in query.run_to(min(stop, plan.exit_stage)):
+                if stage in loss_stages:
+                    q[stage] = self.project(self.neck, x, stage)
 
-        def project_keys(x: Tensor, stage: int) -> Tensor:
-            return shuffle.to_images(self.project(key_neck, x, stage))
+            with torch.no_grad():
+                if i == 0:  # once the query's first stages have run, as upstream
+                    key, shuffle = self.start_keys(inputs[1], plan)
+                for stage, x in key.run_to(stop):
+                    if stage in key_stages:
+                        z = self.project(self.key_neck, x, stage)
+                        k[stage] = shuffle.to_images(z)
 
-        query = self.trained_branch(
-            plan, lambda: inputs[0], partial(self.project, self.neck)
-        )
-        key = Branch(
-            stages=self.stages('key', key_backbone),
-            start=key_images,
-            project=project_keys,
-            stop=self.num_exits if full_keys else plan.exit_stage,
-            heads=range(1, self.num_exits + 1) if full_keys else query.heads,
-            grad_from=None,
-        )
-        generator, layer = plan.window_generator(), self.cropper(plan)
-
-        def crop(stage: int, going_on: list[Branch]) -> None:
-            nonlocal shuffle
-            order = shuffle.to_keys
-            if query in going_on:
-                score = partial(self.score_windows, stage, shuffle)
-                pair = layer(query.x, key.x, score, generator, order)
-                query.x = pair.x_q
-            else:  # behind the exit there is no query to score against
-                count = shuffle.num_images
-                pair = layer.random(key.x, generator, order, count)
-            key.x = pair.x_k
+            if stop == key_stages[-1]:
+                break
+            if stop < plan.exit_stage:  # pass on the hardest pair of windows
+                score = partial(self.score_windows, stop, shuffle)
+                pair = self.crop_layer(
+                    query.x, key.x, score, generator, shuffle.to_keys
+                )
+                query.x, key.x = pair.x_q, pair.x_k
+            else:  # only the keys go on: there is no query to score them against
+                pair = self.crop_layer.random(
+                    key.x, generator, shuffle.to_keys, shuffle.num_images
+                )
+                key.x = pair.x_k
             if pair.kept is not None:
                 shuffle = shuffle.subset(pair.kept)
 
-        run_stages([query, key], self.crop_stages(plan), crop)
-
         losses: dict[str, Tensor] = {}
-        for stage in query.heads:
-            with full_precision(inputs[0].device):
-                q, k = widened(query.features[stage], key.features[stage])
-                pos = torch.einsum('nc,nc->n', q, k).unsqueeze(-1)
-                neg = torch.einsum('nc,ck->nk', q, self.queues[stage - 1].features)
+        for stage in loss_stages:
+            with full_precision(q[stage].device):
+                z_q, z_k = at_least_fp32(q[stage], k[stage])
+                pos = torch.einsum('nc,nc->n', z_q, z_k).unsqueeze(-1)  # (N, 1)
+                neg = torch.einsum('nc,ck->nk', z_q, self.queues[stage - 1].features)
                 loss = self.head(pos, neg)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
-                losses.update(self.measure(q, pos, neg, stage, self.chance_level))
-        for stage, k in key.features.items():
-            self.queues[stage - 1].enqueue(
-                concat_all_gather(k), reader=query.features.get(stage)
-            )
+                losses.update(pair_statistics(z_q, pos, neg, stage, self.chance_level))
+
+        for stage in key_stages:
+            keys = concat_all_gather(k[stage])
+            self.queues[stage - 1].enqueue(keys, reader=q.get(stage))
         return losses
+
+    @property
+    def key_neck(self) -> nn.Module:
+        """Projectors of the key encoder."""
+        return self.encoder_k.module[1]
+
+    def start_keys(
+        self, images: Tensor, plan: StepPlan
+    ) -> tuple[StagePass, BatchShuffle]:
+        """Move the key encoder, shuffle its images over ranks, put them before it."""
+        self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
+        images, shuffle = BatchShuffle.draw(images)
+        stages = self.stages('key', self.encoder_k.module[0])
+        return StagePass(stages, self.resize_and_layout(images, plan)), shuffle
 
     def score_windows(
         self, stage: int, shuffle: BatchShuffle, pooled_q: Tensor, pooled_k: Tensor
@@ -200,10 +171,9 @@ class AccelMoCo(AccelMixin, MoCo):
             Tensor: (N, M, M) losses in image order.
         """
         q = self.project_windows(self.neck, pooled_q, stage)
-        k = self.project_windows(self.encoder_k.module[1], pooled_k, stage)
-        k = shuffle.to_images(k)
+        k = shuffle.to_images(self.project_windows(self.key_neck, pooled_k, stage))
         with full_precision(q.device):
-            q, k = widened(q, k)
+            q, k = at_least_fp32(q, k)
             pos = torch.einsum('npd,nqd->npq', q, k)
             neg = torch.matmul(q, self.queues[stage - 1].features)
             return self.head.score(pos, neg)

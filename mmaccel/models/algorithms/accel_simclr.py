@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Sequence
 
 import torch
 from mmengine.dist import get_rank
@@ -15,35 +14,24 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
-from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision, widened
+from ..utils.representation import pair_statistics
+from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
 
 
 @MODELS.register_module()
 class AccelSimCLR(AccelMixin, SimCLR):
     """SimCLR with partial back-propagation and hard-pair selection.
 
-    One iteration, given the exit e: both views of all images run to stage e as one
-    batch and stop; between stages the two views of an image may be cut to their
-    hardest pair of windows; the loss after stage e is NT-Xent over the batch of all
-    ranks. With e the last stage and no windows this is upstream's ``SimCLR``,
-    operation by operation.
+    With the last exit and no windows this is upstream's ``SimCLR``, operation by
+    operation.
 
     Paper: Algorithm 1 and equations (3), (4).
 
     Args:
-        backbone (dict): A ResNet-family backbone.
-        neck (dict): An ``IntermediateNeck`` of ``NonLinearNeck``.
-        head (dict): An ``AccelContrastiveHead``.
-        crop_layer (dict, optional): A ``HardPairCropLayer``. Defaults to None.
-        supervision (str): ``'exit'`` or ``'cumulative'``. Defaults to ``'exit'``.
-        loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
-        channels_last (bool): Memory layout of weights and maps; the same result up to
-            rounding, in less time. Defaults to False, as upstream.
-        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
-            default backend or the one named; the same result up to rounding. The first
-            steps take minutes. Defaults to False.
-        **kwargs: As upstream.
+        *args, **kwargs: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
+            ``NonLinearNeck`` and an ``AccelContrastiveHead``.
+        crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
+            :class:`AccelMixin`.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
@@ -54,21 +42,6 @@ class AccelSimCLR(AccelMixin, SimCLR):
         1 / world size of that of one process with the whole batch.
     """
 
-    def __init__(
-        self,
-        *args,
-        crop_layer: dict | None = None,
-        supervision: str = 'exit',
-        loss_weights: Sequence[float] | None = None,
-        channels_last: bool = False,
-        compile_stages: bool | str = False,
-        **kwargs,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._init_accel(
-            crop_layer, supervision, loss_weights, channels_last, compile_stages
-        )
-
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) by upstream's formula."""
         return z / (torch.norm(z, p=2, dim=1, keepdim=True) + 1e-10)
@@ -76,41 +49,40 @@ class AccelSimCLR(AccelMixin, SimCLR):
     def loss(
         self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
     ) -> dict[str, Tensor]:
-        """Run one training iteration's forward pass.
+        """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
             inputs (list[Tensor]): Two views of the images, each (N, 3, H, W).
             data_samples (list[SelfSupDataSample]): Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_exit{e}`` for each supervised stage and, when
-            the plan says so, what :meth:`measure` reports.
+            dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
             Gathers vectors over ranks.
         """
         check_views(inputs, 2)
         plan = self.current_plan()
-        views = self.trained_branch(
-            plan,
-            start=lambda: torch.stack(inputs, 1).flatten(0, 1),  # views side by side
-            project=partial(self.project, self.neck),
-        )
-        generator, layer = plan.window_generator(), self.cropper(plan)
+        loss_stages = self.loss_stages(plan)
+        generator = plan.window_generator()
+        own: dict[int, Tensor] = {}  # stage to unit vectors (2N, D) of this rank
 
-        def crop(stage: int, going_on: list[Branch]) -> None:
-            score = partial(self.score_windows, stage, views.x)
-            views.x = layer.side_by_side(views.x, score, generator)
-
-        run_stages([views], self.crop_stages(plan), crop)
+        images = torch.stack(inputs, 1).flatten(0, 1)  # an image's views side by side
+        views = self.trained_pass(images, plan)
+        for stop in self.stops(plan, last=plan.exit_stage):
+            for stage, x in views.run_to(stop):
+                if stage in loss_stages:
+                    own[stage] = self.project(self.neck, x, stage)
+            if stop < plan.exit_stage:  # pass on the hardest pair of windows
+                score = partial(self.score_windows, stop, views.x)
+                views.x = self.crop_layer.side_by_side(views.x, score, generator)
 
         losses: dict[str, Tensor] = {}
-        for stage in views.heads:
-            z = torch.cat(
-                GatherLayer.apply(views.features[stage])
-            )  # (2N, D), all ranks
+        for stage in loss_stages:
+            z = torch.cat(GatherLayer.apply(own[stage]))  # (2N, D) of all ranks
             with full_precision(z.device):
-                (z,) = widened(z)
+                (z,) = at_least_fp32(z)
                 similarity = torch.matmul(z, z.permute(1, 0))
                 rows = torch.arange(len(z), device=z.device)
                 pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
@@ -119,9 +91,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 chance = math.log(len(z) - 1)
-                losses.update(
-                    self.measure(views.features[stage], pos, neg, stage, chance)
-                )
+                losses.update(pair_statistics(own[stage], pos, neg, stage, chance))
         return losses
 
     def score_windows(
@@ -158,7 +128,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
             return torch.matmul(q, negatives.t()).gather(2, columns)
 
         with full_precision(maps.device):
-            first, second, negatives = widened(first, second, negatives)
+            first, second, negatives = at_least_fp32(first, second, negatives)
             pos = torch.einsum('npd,nqd->npq', first, second)
             forth = self.head.score(pos, against_others(first))
             back = self.head.score(pos.transpose(1, 2), against_others(second))

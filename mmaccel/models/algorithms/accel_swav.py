@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch
 from mmselfsup.models.algorithms import SwAV
@@ -13,56 +13,33 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
-from ..utils.stages import Branch, run_stages
-from .accel_base import AccelMixin, check_views, full_precision, widened
+from ..utils.representation import pair_statistics
+from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
 
 
 @MODELS.register_module()
 class AccelSwAV(AccelMixin, SwAV):
     """SwAV with partial back-propagation and hard-pair selection, multi-crop included.
 
-    One iteration, given the exit e: the views run to stage e, those of one size as one
-    batch; between stages each view may be cut to its hardest window; the loss after
-    stage e predicts each view's code from the others, with the prototypes and queue of
-    stage e. With e the last stage and no windows this is upstream's ``SwAV``,
-    operation by operation.
+    With the last exit and no windows this is upstream's ``SwAV``, operation by
+    operation.
 
     Paper: Algorithm 1 and equations (3), (4); block-wise cluster centers from
     Appendix A.
 
     Args:
-        backbone (dict): A ResNet-family backbone.
-        neck (dict): An ``IntermediateNeck`` of ``SwAVNeck``.
-        head (dict): An ``AccelSwAVHead``.
-        crop_layer (dict, optional): A ``HardPairCropLayer``. Defaults to None.
-        supervision (str): ``'exit'`` or ``'cumulative'``. Defaults to ``'exit'``.
-        loss_weights (Sequence[float], optional): One an exit. Defaults to ones.
-        channels_last (bool): Memory layout of weights and maps; the same result up to
-            rounding, in less time. Defaults to False, as upstream.
-        compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
-            default backend or the one named; the same result up to rounding. The first
-            steps take minutes. Defaults to False.
-        **kwargs: As upstream.
+        *args, **kwargs: As upstream's ``SwAV``, with an ``IntermediateNeck`` of
+            ``SwAVNeck`` and an ``AccelSwAVHead``.
+        crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
+            :class:`AccelMixin`.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
     """
 
-    def __init__(
-        self,
-        *args,
-        crop_layer: dict | None = None,
-        supervision: str = 'exit',
-        loss_weights: Sequence[float] | None = None,
-        channels_last: bool = False,
-        compile_stages: bool | str = False,
-        **kwargs,
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._init_accel(
-            crop_layer, supervision, loss_weights, channels_last, compile_stages
-        )
-        if self.crop_layer is not None and not hasattr(self.crop_layer, 'each'):
+        if self.crop_layer is not None and not hasattr(self.crop_layer, 'crop_each'):
             raise ValueError(
                 f"AccelSwAV cannot use {type(self.crop_layer).__name__}: an image's "
                 'views go through the network apart; use crop_layer.type='
@@ -74,7 +51,7 @@ class AccelSwAV(AccelMixin, SwAV):
             and max(loss.crops_for_assign) >= (loss.num_crops[0])
         ):
             raise ValueError(
-                f'crops_for_assign={loss.crops_for_assign} assigns views behind the '
+                f'crops_for_assign={loss.crops_for_assign} assigns views after the '
                 f'first {loss.num_crops[0]}, whose maps are not there when windows are '
                 'chosen; list the assigned views first, or set model.crop_layer=None'
             )
@@ -86,54 +63,65 @@ class AccelSwAV(AccelMixin, SwAV):
     def loss(
         self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
     ) -> dict[str, Tensor]:
-        """Run one training iteration's forward pass.
+        """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
             inputs (list[Tensor]): Views, each (N, 3, H, W), the larger ones first.
             data_samples (list[SelfSupDataSample]): Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_exit{e}`` for each supervised stage and, when
-            the plan says so, what :meth:`measure` reports.
+            dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
+            the plan says so, what :func:`pair_statistics` reports.
 
         Note:
-            Updates the queues of the supervised stages. Sinkhorn sums over ranks.
+            Updates the queues of the stages with a loss. Sinkhorn sums over ranks.
         """
         check_views(inputs, sum(self.head.losses[-1].num_crops))
         plan = self.current_plan()
-        groups = same_size(inputs)
-        branches = [
-            self.trained_branch(
-                plan,
-                start=partial(torch.cat, inputs[group.start : group.stop]),
-                project=lambda x, stage: x,  # projected together, below
-            )
+        loss_stages = self.loss_stages(plan)
+        generator = plan.window_generator()
+        count = len(inputs[0])
+        maps: dict[int, list[Tensor]] = {stage: [] for stage in loss_stages}
+
+        groups = same_size(inputs)  # views of one size are one batch
+        passes = [
+            self.trained_pass(torch.cat(inputs[group.start : group.stop]), plan)
             for group in groups
         ]
-        generator, layer = plan.window_generator(), self.cropper(plan)
-
-        def crop(stage: int, going_on: list[Branch]) -> None:
-            whole = branches[0].x.mean(dim=(2, 3)).unsqueeze(1)  # (V * N, 1, C)
-            loss = self.head.losses[stage - 1]
-            z = self.project_windows(self.neck, whole, stage)[:, 0]
-            with full_precision(z.device):
-                codes = loss.codes(*widened(z), len(inputs[0]))
-            for branch, group in zip(branches, groups):
-                score = partial(self.score_windows, stage, group, codes)
-                branch.x = layer.each(branch.x, score, generator)[0]
-
-        run_stages(branches, self.crop_stages(plan), crop)
+        for stop in self.stops(plan, last=plan.exit_stage):
+            for views in passes:
+                for stage, x in views.run_to(stop):
+                    if stage in loss_stages:
+                        maps[stage].append(x)
+            if stop < plan.exit_stage:  # pass on the hardest window of each view
+                codes = self.whole_codes(stop, passes[0].x, count)
+                for views, group in zip(passes, groups):
+                    score = partial(self.score_windows, stop, group, codes)
+                    views.x = self.crop_layer.crop_each(views.x, score, generator)
 
         losses: dict[str, Tensor] = {}
-        for stage in branches[0].heads:
-            z = self.neck([(branch.features[stage],) for branch in branches], stage)[0]
+        for stage in loss_stages:
+            z = self.neck([(x,) for x in maps[stage]], stage)[0]  # (V * N, D)
             with full_precision(z.device):
-                (z,) = widened(z)
+                (z,) = at_least_fp32(z)
                 loss = self.head(z, stage)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
-                losses.update(self._measure(z, len(inputs[0]), stage))
+                losses.update(self._measure(z, count, stage))
         return losses
+
+    def whole_codes(self, stage: int, maps: Tensor, count: int) -> list[Tensor]:
+        """Codes (N, K) of each assigned view, from whole maps after a stage.
+
+        Args:
+            stage (int): Stage the maps come from.
+            maps (Tensor): (V * N, C, H, W) of the largest views, view by view.
+            count (int): Images N.
+        """
+        pooled = maps.mean(dim=(2, 3)).unsqueeze(1)  # (V * N, 1, C)
+        z = self.project_windows(self.neck, pooled, stage)[:, 0]
+        with full_precision(z.device):
+            return self.head.losses[stage - 1].codes(*at_least_fp32(z), count)
 
     def score_windows(
         self, stage: int, group: range, codes: list[Tensor], pooled: Tensor
@@ -152,7 +140,7 @@ class AccelSwAV(AccelMixin, SwAV):
         z = self.project_windows(self.neck, pooled, stage)
         loss = self.head.losses[stage - 1]
         with full_precision(z.device):
-            views = widened(*z.chunk(len(group)))
+            views = at_least_fp32(*z.chunk(len(group)))
             return torch.cat([loss.score(z, v, codes) for v, z in zip(group, views)])
 
     def _measure(self, z: Tensor, count: int, stage: int) -> dict[str, Tensor]:
@@ -161,7 +149,9 @@ class AccelSwAV(AccelMixin, SwAV):
         similarity = first @ second.t()
         other = ~torch.eye(count, dtype=torch.bool, device=z.device)
         chance = math.log(self.head.losses[stage - 1].prototypes.weight.size(0))
-        return self.measure(first, similarity.diag(), similarity[other], stage, chance)
+        return pair_statistics(
+            first, similarity.diag(), similarity[other], stage, chance
+        )
 
 
 def same_size(inputs: Sequence[Tensor]) -> list[range]:

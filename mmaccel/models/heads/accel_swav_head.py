@@ -1,4 +1,4 @@
-"""One SwAV loss, prototypes and queue an exit."""
+"""One SwAV loss, with its prototypes and queue, per exit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class AccelSwAVHead(BaseModule):
-    """Upstream's ``SwAVHead`` with one loss, and so one set of prototypes, an exit.
+    """Upstream's ``SwAVHead`` with one loss, and so one set of prototypes, per exit.
 
     Args:
         loss (dict): Config of an ``AccelSwAVLoss``, the template of all exits' losses.
         num_exits (int): Number of exits. Defaults to 4.
 
     Attributes:
-        losses (ModuleList): One loss an exit.
+        losses (ModuleList): One loss per exit.
     """
 
     def __init__(self, loss: dict, num_exits: int = 4) -> None:

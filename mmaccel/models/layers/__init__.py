@@ -1,6 +1,6 @@
 """Layers between stages."""
 
 from .hard_example import HardExampleLayer
-from .hard_pair_crop import Choice, HardPairCropLayer, Selection
+from .hard_pair_crop import CropResult, HardPairCropLayer, WindowTrace
 
-__all__ = ['Choice', 'HardExampleLayer', 'HardPairCropLayer', 'Selection']
+__all__ = ['CropResult', 'HardExampleLayer', 'HardPairCropLayer', 'WindowTrace']

@@ -8,7 +8,7 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
-from .hard_pair_crop import Selection, check_stages
+from .hard_pair_crop import CropResult, check_stages
 
 
 @MODELS.register_module()
@@ -25,6 +25,9 @@ class HardExampleLayer(nn.Module):
         keep (float): Share of the images that goes on, in (0, 1]; the number is
             rounded, at least 1. Defaults to 0.5625, the area of a window of ratio 0.75.
 
+    Attributes:
+        scores (bool): True: images are chosen by their losses.
+
     Raises:
         ValueError: If an argument is out of its range.
 
@@ -32,6 +35,8 @@ class HardExampleLayer(nn.Module):
         Each rank keeps the same number of its own images. Scoring runs without
         gradients and changes no buffer.
     """
+
+    scores = True
 
     def __init__(self, after_stages: Sequence[int] = (1, 2), keep: float = 0.5625):
         super().__init__()
@@ -51,7 +56,7 @@ class HardExampleLayer(nn.Module):
         score: Callable[[Tensor, Tensor], Tensor],
         generator: torch.Generator | None = None,
         to_key_order: Callable[[Tensor], Tensor] | None = None,
-    ) -> Selection:
+    ) -> CropResult:
         """Drop all but the hardest images.
 
         Args:
@@ -63,9 +68,9 @@ class HardExampleLayer(nn.Module):
             to_key_order (Callable, optional): Brings rows from image order to that
                 of ``x_k``, where the two differ (shuffle-BN).
         """
-        kept = self._hardest(x_q, x_k, score)
+        kept = self.hardest(x_q, x_k, score)
         rows = _key_rows(kept, len(x_q), to_key_order)
-        return Selection(x_q[kept], x_k[rows], kept=kept)
+        return CropResult(x_q[kept], x_k[rows], kept=kept)
 
     def side_by_side(
         self,
@@ -83,11 +88,12 @@ class HardExampleLayer(nn.Module):
         Returns:
             Tensor: Maps (2n, C, H, W) of the images kept, in the same order.
         """
-        kept = self._hardest(x[0::2], x[1::2], score)
+        kept = self.hardest(x[0::2], x[1::2], score)
         return x[torch.stack((2 * kept, 2 * kept + 1), dim=1).flatten()]
 
     @torch.no_grad()
-    def _hardest(self, x_q: Tensor, x_k: Tensor, score: Callable) -> Tensor:
+    def hardest(self, x_q: Tensor, x_k: Tensor, score: Callable) -> Tensor:
+        """Indices (n,) of the images with the largest loss, ascending."""
         losses = score(*(x.mean(dim=(2, 3)).unsqueeze(1) for x in (x_q, x_k)))
         hardest = losses.flatten().argsort(descending=True, stable=True)
         return hardest[: self._number(len(x_q))].sort().values
@@ -98,7 +104,7 @@ class HardExampleLayer(nn.Module):
         generator: torch.Generator | None = None,
         to_key_order: Callable[[Tensor], Tensor] | None = None,
         num_images: int | None = None,
-    ) -> Selection:
+    ) -> CropResult:
         """Keep as many random images, where there is no partner to score against.
 
         Args:
@@ -110,7 +116,7 @@ class HardExampleLayer(nn.Module):
         count = len(x) if num_images is None else num_images
         order = torch.randperm(count, generator=generator).to(x.device)
         kept = order[: self._number(count)].sort().values
-        return Selection(None, x[_key_rows(kept, count, to_key_order)], kept=kept)
+        return CropResult(None, x[_key_rows(kept, count, to_key_order)], kept=kept)
 
     def _number(self, count: int) -> int:
         return max(1, round(self.keep * count))

@@ -1,21 +1,29 @@
-"""Hard-pair selection: pass on only the hardest pair of feature-map windows."""
+"""Hard-pair selection: pass on only the hardest pair of feature-map windows.
+
+Convention: a window is the pair (top, left) of its first row and column; it covers
+rows ``top`` to ``top + height - 1`` and columns ``left`` to ``left + width - 1``.
+"""
 
 from __future__ import annotations
 
-import copy
+import math
 from typing import Callable, NamedTuple, Sequence
 
 import torch
 from mmselfsup.registry import MODELS
 from torch import Tensor, nn
 
-from .windows import crop_windows, draw_windows, pool_windows, window_size
+from mmaccel.renamed import renamed
+
+from .crop_windows import crop_windows
 
 #: Which of the candidate windows go on (paper, Table 5).
-SELECTIONS = ('hard', 'easy', 'random')
+PREFERENCES = ('hard', 'easy', 'random')
+
+Size = tuple[int, int]
 
 
-class Selection(NamedTuple):
+class CropResult(NamedTuple):
     """What a layer between stages passes on.
 
     ``x_q, x_k``: maps or windows (n, C, h, w), None where there was no map;
@@ -30,7 +38,7 @@ class Selection(NamedTuple):
     kept: Tensor | None = None
 
 
-class Choice(NamedTuple):
+class WindowTrace(NamedTuple):
     """How windows were chosen, all in the order of the images.
 
     ``map_size, size``: rows and columns of the maps and of a window; ``corners``: one
@@ -39,11 +47,95 @@ class Choice(NamedTuple):
     indices of candidates for each of ``corners``.
     """
 
-    map_size: tuple[int, int]
-    size: tuple[int, int]
-    corners: tuple[Tensor, ...]
+    map_size: Size
+    size: Size
+    corners: Sequence[Tensor]
     losses: Tensor | None
-    chosen: tuple[Tensor, ...]
+    chosen: Sequence[Tensor]
+
+
+def window_size(height: int, width: int, ratio: float) -> Size:
+    """Sides of a window: ``ceil(ratio * side)`` (paper, Section 4: three quarters).
+
+    Args:
+        height (int): Rows of the map.
+        width (int): Columns of the map.
+        ratio (float): In (0, 1].
+
+    Raises:
+        ValueError: If the ratio is out of range or the map has no cells.
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(
+            f'crop_ratio={ratio} is outside (0, 1]; the paper uses crop_ratio=0.75'
+        )
+    if height < 1 or width < 1:
+        raise ValueError(
+            f'a window of a {height}x{width} map would be empty; use larger images or '
+            'drop the stage from crop_layer.after_stages'
+        )
+    # 0.7 * 10 is 7.000000000000001: rounding first keeps ceil from seeing the error
+    sides = (math.ceil(round(ratio * side, 6)) for side in (height, width))
+    rows, columns = (max(1, side) for side in sides)
+    return rows, columns
+
+
+def draw_windows(
+    num_maps: int,
+    num_candidates: int,
+    map_size: Size,
+    size: Size,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw windows uniformly, independently for every map and candidate.
+
+    Args:
+        num_maps (int): Maps N.
+        num_candidates (int): Windows M a map.
+        map_size (Size): Rows and columns of the maps.
+        size (Size): Rows and columns of a window.
+        generator (torch.Generator, optional): On the CPU. Defaults to torch's global
+            one.
+
+    Returns:
+        Tensor: (N, M, 2) int64 on the CPU, top and left.
+    """
+    corners = [
+        torch.randint(
+            side - window + 1, (num_maps, num_candidates), generator=generator
+        )
+        for side, window in zip(map_size, size)
+    ]
+    return torch.stack(corners, dim=-1)
+
+
+def pool_windows(x: Tensor, corners: Tensor, size: Size) -> Tensor:
+    """Mean of each window, without cutting any window out.
+
+    A window's mean is a masked mean of the map, so the M candidates of a map are
+    one matrix product over it.
+
+    Args:
+        x (Tensor): Maps (N, C, H, W).
+        corners (Tensor): (N, M, 2) from :func:`draw_windows`, on x's device.
+        size (Size): Rows and columns of a window.
+
+    Returns:
+        Tensor: (N, M, C), of x's dtype.
+    """
+    inside = []
+    for axis, (side, window) in enumerate(zip(x.shape[-2:], size)):
+        first = corners[..., axis, None]  # (N, M, 1)
+        cell = torch.arange(side, device=x.device)
+        inside.append((cell >= first) & (cell < first + window))
+    mask = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(2)  # (N, M, HW)
+    cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view of channels_last
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        cells = x.flatten(2).transpose(1, 2)  # a view of the usual layout
+    area = size[0] * size[1]
+    if x.dtype == torch.float16:  # sums of a large window exceed its 65,504
+        return torch.bmm(mask.to(x.dtype) / area, cells)
+    return torch.bmm(mask.to(x.dtype), cells) / area
 
 
 @MODELS.register_module()
@@ -57,16 +149,16 @@ class HardPairCropLayer(nn.Module):
     Args:
         after_stages (Sequence[int]): Stages, counted from 1, whose maps are cropped.
             Defaults to (1, 2), as in the paper.
-        num_candidates (int): Windows M drawn a map, >= 1. With 1 nothing is scored.
-            Defaults to 2.
+        num_candidates (int): Windows M drawn per map, >= 1. With 1 nothing is scored.
+            Defaults to 2, as in the paper.
         crop_ratio (float): Window side over map side, in (0, 1]; sides are rounded
             up. Defaults to 0.75, as in the paper.
-        select (str): ``'hard'`` passes on the largest loss, ``'easy'`` the smallest,
+        prefer (str): ``'hard'`` passes on the largest loss, ``'easy'`` the smallest,
             ``'random'`` any (paper, Table 5). Defaults to ``'hard'``.
 
     Attributes:
-        watcher (Callable, optional): Called with the :class:`Choice` whenever windows
-            were chosen; for pictures and measurements. Defaults to None.
+        watcher (Callable, optional): Called with the :class:`WindowTrace` whenever
+            windows were chosen; for pictures and measurements. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -76,15 +168,20 @@ class HardPairCropLayer(nn.Module):
         random state changes. It has no parameters and does nothing at inference.
     """
 
+    @renamed(select='prefer')
     def __init__(
         self,
         after_stages: Sequence[int] = (1, 2),
         num_candidates: int = 2,
         crop_ratio: float = 0.75,
-        select: str = 'hard',
+        prefer: str = 'hard',
     ) -> None:
         super().__init__()
-        _check(select, crop_ratio)
+        window_size(1, 1, crop_ratio)  # rejects a ratio out of range
+        if prefer not in PREFERENCES:
+            raise ValueError(
+                f'prefer={prefer!r} is unknown; use {", ".join(PREFERENCES)}'
+            )
         if num_candidates < 1:
             raise ValueError(
                 f'num_candidates={num_candidates} leaves no window; use 1 or more '
@@ -94,26 +191,13 @@ class HardPairCropLayer(nn.Module):
         self.after_stages = tuple(after_stages)
         self.num_candidates = num_candidates
         self.crop_ratio = crop_ratio
-        self.select = select
-        self.watcher: Callable[[Choice], None] | None = None
+        self.prefer = prefer
+        self.watcher: Callable[[WindowTrace], None] | None = None
 
-    def changed(
-        self, select: str | None = None, crop_ratio: float | None = None
-    ) -> HardPairCropLayer:
-        """Return this layer with other settings; itself stays as it is.
-
-        Args:
-            select (str, optional): As of the class. Defaults to this layer's.
-            crop_ratio (float, optional): As of the class. Defaults to this layer's.
-
-        Raises:
-            ValueError: If an argument is out of its range.
-        """
-        other = copy.copy(self)
-        other.select = self.select if select is None else select
-        other.crop_ratio = self.crop_ratio if crop_ratio is None else crop_ratio
-        _check(other.select, other.crop_ratio)
-        return other
+    @property
+    def scores(self) -> bool:
+        """Whether windows are chosen by their losses."""
+        return self.prefer != 'random' and self.num_candidates > 1
 
     def forward(
         self,
@@ -122,31 +206,16 @@ class HardPairCropLayer(nn.Module):
         score: Callable[[Tensor, Tensor], Tensor],
         generator: torch.Generator | None = None,
         to_key_order: Callable[[Tensor], Tensor] | None = None,
-    ) -> Selection:
-        """Choose and crop.
+    ) -> CropResult:
+        """Crop both maps of each image to the pair that :meth:`pick` picks.
 
         Args:
             x_q (Tensor): Query maps (N, C, H, W).
             x_k (Tensor): Key maps (N, C, H, W), in the key encoder's order.
-            score (Callable): From pooled windows (N, M, C) of ``x_q`` and ``x_k`` to
-                pair losses (N, M, M) in image order; entry (n, p, q) belongs to
-                query window p and key window q of image n.
-            generator (torch.Generator, optional): On the CPU. Query windows are
-                drawn first. Defaults to torch's global generator.
-            to_key_order (Callable, optional): Brings rows from image order to that
-                of ``x_k``, where the two differ (shuffle-BN). Defaults to none.
-
-        Returns:
-            Selection: Windows and their places.
+            score, generator, to_key_order: As of :meth:`pick`.
         """
-        corners_q, corners_k = self.choose(x_q, x_k, score, generator, to_key_order)
-        size = self._size(x_q)
-        return Selection(
-            crop_windows(x_q, corners_q, size),
-            crop_windows(x_k, corners_k, size),
-            corners_q,
-            corners_k,
-        )
+        at_q, at_k = self.pick((x_q, x_k), score, generator, to_key_order)
+        return CropResult(self.cut(x_q, at_q), self.cut(x_k, at_k), at_q, at_k)
 
     def side_by_side(
         self,
@@ -154,87 +223,84 @@ class HardPairCropLayer(nn.Module):
         score: Callable[[Tensor, Tensor], Tensor],
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Choose and crop where an image's two views lie next to each other.
+        """Crop to hardest pairs where an image's two views lie next to each other.
 
         Args:
             x (Tensor): Maps (2N, C, H, W); rows 2n and 2n + 1 are views of image n.
-            score (Callable): As in :meth:`forward`.
-            generator (torch.Generator, optional): As in :meth:`forward`.
+            score, generator: As of :meth:`pick`.
 
         Returns:
             Tensor: Windows (2N, C, h, w) in the same order.
         """
-        corners = torch.stack(self.choose(x[0::2], x[1::2], score, generator), dim=1)
-        return crop_windows(x, corners.flatten(0, 1), self._size(x))
+        corners = torch.stack(self.pick((x[0::2], x[1::2]), score, generator), dim=1)
+        return self.cut(x, corners.flatten(0, 1))
 
-    @torch.no_grad()
-    def choose(
-        self,
-        x_q: Tensor,
-        x_k: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Draw candidates and choose a pair, without cropping.
-
-        Takes the arguments of :meth:`forward`.
-
-        Returns:
-            tuple[Tensor, Tensor]: (N, 2) top and left cells of the chosen windows,
-            each in the order of its maps.
-        """
-        size = self._size(x_q)
-        corners_q = self._draw(x_q, size, generator)
-        corners_k = in_image_order = self._draw(x_k, size, generator)
-        if to_key_order is not None:
-            corners_k = to_key_order(corners_k)
-        if self._nothing_to_choose(x_q, size):
-            first = corners_q.new_zeros(len(x_q))
-            self._tell(x_q, size, (corners_q, in_image_order), None, (first, first))
-            return corners_q[:, 0], corners_k[:, 0]
-        pair_loss = score(
-            pool_windows(x_q, corners_q, size), pool_windows(x_k, corners_k, size)
-        )
-        index = self._extreme(pair_loss.flatten(1))
-        p = torch.div(index, self.num_candidates, rounding_mode='floor')
-        q = index % self.num_candidates
-        self._tell(x_q, size, (corners_q, in_image_order), pair_loss, (p, q))
-        if to_key_order is not None:
-            q = to_key_order(q)
-        return _take(corners_q, p), _take(corners_k, q)
-
-    def each(
+    def crop_each(
         self,
         x: Tensor,
         score: Callable[[Tensor], Tensor],
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         """Crop every map to its own hardest window, where the loss separates.
 
-        SwAV's loss is a sum of one term a view: the largest pair is the pair of the
+        SwAV's loss is a sum of one term per view: the largest pair is the pair of the
         largest.
 
         Args:
             x (Tensor): Maps (N, C, H, W).
-            score (Callable): From pooled windows (N, M, C) to losses (N, M).
-            generator (torch.Generator, optional): As in :meth:`forward`.
+            score, generator: As of :meth:`pick`.
 
         Returns:
-            tuple[Tensor, Tensor]: Windows (N, C, h, w) and their corners (N, 2).
+            Tensor: Windows (N, C, h, w).
         """
-        size = self._size(x)
-        corners = self._draw(x, size, generator)
+        return self.cut(x, *self.pick((x,), score, generator))
+
+    @torch.no_grad()
+    def pick(
+        self,
+        maps: tuple[Tensor, ...],
+        score: Callable[..., Tensor],
+        generator: torch.Generator | None = None,
+        to_key_order: Callable[[Tensor], Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Draw M candidates per map and pick a pair of them, or one of a single map.
+
+        Args:
+            maps (tuple[Tensor]): Two of (N, C, H, W), or one.
+            score (Callable): From the pooled windows (N, M, C) of each of the maps to
+                losses in image order: (N, M, M) of pairs, entry (n, p, q) of window p
+                of the first map and q of the second; (N, M) for a single map.
+            generator (torch.Generator, optional): On the CPU. Windows of the first
+                map are drawn first. Defaults to torch's global generator.
+            to_key_order (Callable, optional): Brings rows from image order to that of
+                the second map, where the two differ (shuffle-BN). Defaults to none.
+
+        Returns:
+            list[Tensor]: (N, 2) top and left cells per map, in the map's order.
+        """
+        size = self._size(maps[0])
+        drawn = [self._draw(x, size, generator) for x in maps]  # (N, M, 2), by image
+        corners = list(drawn)
+        if to_key_order is not None:
+            corners[1] = to_key_order(drawn[1])
         losses = None
-        if self._nothing_to_choose(x, size):
-            index = corners.new_zeros(len(x))
-        else:
-            with torch.no_grad():
-                losses = score(pool_windows(x, corners, size))
-                index = self._extreme(losses)
-        self._tell(x, size, (corners,), losses, (index,))
-        chosen = _take(corners, index)
-        return crop_windows(x, chosen, size), chosen
+        picked = [drawn[0].new_zeros(len(maps[0]))] * len(maps)
+        if self.scores and size != tuple(maps[0].shape[-2:]):
+            pooled = [pool_windows(x, at, size) for x, at in zip(maps, corners)]
+            losses = score(*pooled)
+            flat = losses.flatten(1)
+            index = flat.argmax(1) if self.prefer == 'hard' else flat.argmin(1)
+            picked = [index % self.num_candidates]
+            if len(maps) == 2:  # the first of equal pairs, p before q
+                p = torch.div(index, self.num_candidates, rounding_mode='floor')
+                picked = [p, *picked]
+        if self.watcher is not None:
+            height, width = maps[0].shape[-2:]
+            self.watcher(WindowTrace((height, width), size, drawn, losses, picked))
+        if to_key_order is not None and losses is not None:
+            picked = [picked[0], to_key_order(picked[1])]
+        image = torch.arange(len(maps[0]), device=maps[0].device)
+        return [at[image, index] for at, index in zip(corners, picked)]
 
     def random(
         self,
@@ -242,64 +308,40 @@ class HardPairCropLayer(nn.Module):
         generator: torch.Generator | None = None,
         to_key_order: Callable[[Tensor], Tensor] | None = None,
         num_images: int | None = None,
-    ) -> Selection:
-        """Crop one random window a map, where there is no partner to score against.
+    ) -> CropResult:
+        """Crop one random window per map, where there is no partner to score against.
 
         Args:
             x (Tensor): Maps (N, C, H, W).
-            generator (torch.Generator, optional): As in :meth:`forward`.
+            generator (torch.Generator, optional): As of :meth:`pick`.
             to_key_order (Callable, optional): Not needed here.
             num_images (int, optional): Not needed here.
         """
-        size = self._size(x)
-        corners = self._draw(x, size, generator)[:, 0]
-        return Selection(None, crop_windows(x, corners, size), corners_k=corners)
+        corners = self._draw(x, self._size(x), generator)[:, 0]
+        return CropResult(None, self.cut(x, corners), corners_k=corners)
 
-    def _tell(
-        self,
-        x: Tensor,
-        size: tuple[int, int],
-        corners: tuple[Tensor, ...],
-        losses: Tensor | None,
-        chosen: tuple[Tensor, ...],
-    ) -> None:
-        if self.watcher is not None:
-            map_size = (x.shape[-2], x.shape[-1])
-            self.watcher(Choice(map_size, size, corners, losses, chosen))
+    def cut(self, x: Tensor, corners: Tensor) -> Tensor:
+        """Cut one window (N, C, h, w) out of each map, given (N, 2) top left cells."""
+        return crop_windows(x, corners, self._size(x))
 
-    def _size(self, x: Tensor) -> tuple[int, int]:
+    def _size(self, x: Tensor) -> Size:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
 
-    def _nothing_to_choose(self, x: Tensor, size: tuple[int, int]) -> bool:
-        scored = self.select != 'random' and self.num_candidates > 1
-        return not scored or size == tuple(x.shape[-2:])
-
-    def _extreme(self, losses: Tensor) -> Tensor:
-        return losses.argmax(1) if self.select == 'hard' else losses.argmin(1)
-
-    def _draw(
-        self, x: Tensor, size: tuple[int, int], generator: torch.Generator | None
-    ) -> Tensor:
-        corners = draw_windows(
-            len(x), self.num_candidates, x.shape[-2:], size, generator
-        )
+    def _draw(self, x: Tensor, size: Size, generator: torch.Generator | None) -> Tensor:
+        map_size = (x.shape[-2], x.shape[-1])
+        corners = draw_windows(len(x), self.num_candidates, map_size, size, generator)
         return corners.to(x.device, non_blocking=True)
 
     def extra_repr(self) -> str:
         """Return the arguments, for ``print(model)``."""
         return (
             f'after_stages={self.after_stages}, num_candidates={self.num_candidates}, '
-            f'crop_ratio={self.crop_ratio}, select={self.select!r}'
+            f'crop_ratio={self.crop_ratio}, prefer={self.prefer!r}'
         )
 
 
-def _take(corners: Tensor, index: Tensor) -> Tensor:
-    """(N, M, 2) and (N,) to (N, 2)."""
-    return corners[torch.arange(len(index), device=index.device), index]
-
-
 def check_stages(after_stages: Sequence[int]) -> None:
-    """Refuse stages that are not counted from 1.
+    """Reject stages that are not counted from 1.
 
     Raises:
         ValueError: Naming them.
@@ -309,9 +351,3 @@ def check_stages(after_stages: Sequence[int]) -> None:
             f'after_stages={tuple(after_stages)} counts stages from 1; '
             'use for example after_stages=(1, 2)'
         )
-
-
-def _check(select: str, crop_ratio: float) -> None:
-    window_size(1, 1, crop_ratio)  # refuses a ratio out of range
-    if select not in SELECTIONS:
-        raise ValueError(f'select={select!r} is unknown; use {", ".join(SELECTIONS)}')

@@ -15,7 +15,7 @@ class AccelSwAVLoss(SwAVLoss):
 
     :meth:`forward` is upstream's, queue included; :meth:`codes` and :meth:`score` give
     the same terms one view at a time, to choose the hardest windows by. The paper
-    keeps "additional block-wise cluster centers" (Appendix A): one such loss an exit.
+    keeps "additional block-wise cluster centers" (Appendix A): one such loss per exit.
 
     Args:
         **kwargs: As upstream.

@@ -1,4 +1,4 @@
-"""One projector an exit."""
+"""One projector per exit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class IntermediateNeck(BaseModule):
         init_cfg (dict or list[dict], optional): Initialization config. Defaults to
             None, which leaves it to the projectors.
         **template: The projector's other arguments, under upstream's names. A list
-            or tuple as long as ``in_channels`` gives one value an exit.
+            or tuple as long as ``in_channels`` gives one value per exit.
 
     Raises:
         ValueError: If ``in_channels`` is a single number.

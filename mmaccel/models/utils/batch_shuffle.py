@@ -13,7 +13,7 @@ class BatchShuffle:
 
     Upstream shuffles the key images and unshuffles the key vectors. Windows are
     chosen in between: their candidates' vectors come back to the image's own order
-    and the chosen indices go out again, both a few bytes an image.
+    and the chosen indices go out again, both a few bytes per image.
 
     Ranks exchange rows by gathering equally long pieces; a slot is a place in the
     gathered whole.

@@ -1,4 +1,4 @@
-"""Two numbers that tell a collapsed representation from a healthy one."""
+"""Numbers that tell a collapsed representation from a healthy one."""
 
 from __future__ import annotations
 
@@ -50,3 +50,25 @@ def effective_rank(z: torch.Tensor) -> torch.Tensor:
         return z.new_zeros(())
     p = sigma / sigma.sum()
     return torch.special.entr(p).sum().exp()
+
+
+@torch.no_grad()
+def pair_statistics(
+    z: torch.Tensor, pos: torch.Tensor, neg: torch.Tensor, stage: int, chance: float
+) -> dict[str, torch.Tensor]:
+    """How similar the pairs of a step are, and whether features collapse, for the log.
+
+    Args:
+        z (torch.Tensor): Unit vectors (N, D) of one view.
+        pos (torch.Tensor): Positive similarities.
+        neg (torch.Tensor): Negative similarities.
+        stage (int): Exit they belong to, which names the figures.
+        chance (float): Loss of a model that cannot tell positives from negatives.
+    """
+    return {
+        f'pos_sim_exit{stage}': pos.float().mean(),
+        f'neg_sim_exit{stage}': neg.float().mean(),
+        f'feat_std_exit{stage}': feature_std(z),
+        f'eff_rank_exit{stage}': effective_rank(z),
+        'chance': torch.tensor(chance),
+    }

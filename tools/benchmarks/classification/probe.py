@@ -46,7 +46,7 @@ from mmaccel.evaluation.knn import knn_top1
 from mmaccel.evaluation.labelled_images import SPLITS, labelled_sets
 from mmaccel.evaluation.probe import HELD_OUT, LinearResult, linear_probe
 from mmaccel.evaluation.record import write_record
-from mmaccel.models.utils.stages import stage_names
+from mmaccel.models.utils.backbones import stage_names
 
 EXAMPLES = """
 examples:

@@ -1,0 +1,77 @@
+"""Cutting one window out of each feature map, with the gradient of slicing."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def crop_windows(x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut one window out of every map.
+
+    Args:
+        x (Tensor): Maps (N, C, H, W).
+        corners (Tensor): (N, 2), top and left, on x's device.
+        size (tuple[int, int]): Rows h and columns w of the windows.
+
+    Returns:
+        Tensor: (N, C, h, w). The gradient is that of slicing: the window's gradient
+        inside, zero outside.
+    """
+    return _CropWindows.apply(x, corners, size)
+
+
+class _CropWindows(torch.autograd.Function):
+    """Slicing each map at its own place, as one node with one memory pass each way.
+
+    Autograd through N slices would write N full-size gradients and add them.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(corners)
+        ctx.shape, ctx.size = x.shape, size
+        if x.device.type == 'cpu':
+            out = _empty_like(x, (*x.shape[:2], *size))
+            for target, source, place in zip(out, x, _slices(corners, size)):
+                target.copy_(source[place])
+            return out
+        return x[_indices(corners, size)].permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (corners,) = ctx.saved_tensors
+        out = _empty_like(grad, ctx.shape).zero_()
+        if grad.device.type == 'cpu':
+            for target, source, place in zip(out, grad, _slices(corners, ctx.size)):
+                target[place] = source
+        else:
+            out[_indices(corners, ctx.size)] = grad.permute(0, 2, 3, 1)
+        return out, None, None
+
+
+def _empty_like(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory of another shape in x's layout."""
+    cells_first = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if cells_first else torch.contiguous_format
+    return torch.empty(
+        tuple(shape), dtype=x.dtype, device=x.device, memory_format=layout
+    )
+
+
+def _slices(corners: Tensor, size: tuple[int, int]):
+    height, width = size
+    for top, left in corners.tolist():
+        yield slice(None), slice(top, top + height), slice(left, left + width)
+
+
+def _indices(corners: Tensor, size: tuple[int, int]):
+    device = corners.device
+    rows = corners[:, :1] + torch.arange(size[0], device=device)  # (N, h)
+    columns = corners[:, 1:] + torch.arange(size[1], device=device)  # (N, w)
+    image = torch.arange(len(corners), device=device)
+    return image[:, None, None], slice(None), rows[:, :, None], columns[:, None, :]
