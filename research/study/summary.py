@@ -205,20 +205,22 @@ class Groups:
             raise ConfigError(f'the reference {name} has no finished run')
         return self._groups[name]
 
-    def at_equal_time(self, group: Group) -> float | None:
-        """Accuracy (kNN) of the group's baseline, had it been given the group's time.
+    def baselines(self, method: str) -> list[Group]:
+        """Finished baselines of a method, each with a whole schedule of its length."""
+        names = (
+            n for n in self._groups if re.fullmatch(f'{method}/baseline-[0-9]+e', n)
+        )
+        return [self._groups[name] for name in names if self._groups[name].n]
 
-        On the straight line between the two baselines, each with a whole schedule of
-        its own length, that are next to it in time.
+    def at_equal_time(self, group: Group) -> float | None:
+        """Accuracy (kNN) that the method's baselines have in a group's training time.
+
+        On the straight line between the two baselines that are next to it in time.
 
         Returns:
             float, optional: None if all baselines are shorter or all are longer.
         """
-        baselines = [
-            other
-            for other in self._groups.values()
-            if re.fullmatch(f'{group.method}/baseline-[0-9]+e', other.name) and other.n
-        ]
+        baselines = self.baselines(group.method)
         times, accuracies = (
             [baseline.mean(metric) for baseline in baselines]
             for metric in (SECONDS, ACCURACIES['knn'])

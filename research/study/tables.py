@@ -12,6 +12,7 @@ from .summary import ACCURACIES, METRICS, SECONDS, TIMES, Group, Groups
 
 _DIFF = '-diff'
 _MISSING = '-'  # what was not measured
+_SAME = '–'  # what is compared with itself
 _CLOCK = 'default_hooks.throughput.clock'  # an option of a run
 _OWN = {'epochs': 'epochs', 'n': 'n', **{k: m.heading for k, m in METRICS.items()}}
 _RELATIVE = {
@@ -80,6 +81,8 @@ def entry(
         baseline = groups.at_equal_time(group) if group.n else None
         if baseline is None:
             return _MISSING
+        if group in groups.baselines(group.method):
+            return _SAME
         return _signed(group.mean(ACCURACIES['knn']) - baseline)
     if reference is None:
         raise ConfigError(f'the column {column} needs a reference')
@@ -89,9 +92,9 @@ def entry(
         return _MISSING
     if column == 'ratio':
         return f'{group.mean(metric) / against.mean(metric):.2f}'
-    return (
-        '–' if group is against else _signed(group.mean(metric) - against.mean(metric))
-    )
+    if group is against:
+        return _SAME
+    return _signed(group.mean(metric) - against.mean(metric))
 
 
 def stages_table(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-STUDY = Path(__file__).parents[2] / 'configs/study'
+STUDY = Path(__file__).parents[2] / 'research/configs'
 BASELINES = sorted(
     path.name for path in STUDY.glob('*.py') if not path.name.startswith('accel-')
 )
@@ -18,7 +18,7 @@ def load(name):
 @pytest.mark.parametrize('name', BASELINES)
 def test_accel_changes_the_method_alone(name):
     baseline, accel = load(name), load(f'accel-{name}')
-    assert Path(accel.pop('baseline')) == Path('configs/study', name)
+    assert Path(accel.pop('baseline')) == Path('research/configs', name)
     wrapper = accel.pop('model_wrapper_cfg')
     assert wrapper == dict(type='mmselfsup.StagewiseDataParallel')
     hooks = [cfg.pop('custom_hooks') for cfg in (baseline, accel)]
