@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmaccel.analysis.device import synchronize
 from mmaccel.analysis.numerics import Numerics
 from mmaccel.analysis.step import bytes_on_device
+from mmaccel.engine.config_reader import type_name
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 
@@ -62,7 +63,7 @@ class LightlyRunner:
         torch.manual_seed(0)
         self.device = images[0].device
         self.numerics = numerics
-        kind = cfg.model.type.rpartition('.')[2]
+        kind = type_name(cfg.model)
         if kind not in _METHODS:
             raise ConfigError(
                 f'there is no step of lightly for {kind}; compare MoCo or SimCLR'

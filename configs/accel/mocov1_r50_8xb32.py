@@ -4,6 +4,7 @@ _base_ = [
     'mmselfsup::selfsup/_base_/datasets/imagenet_mocov1.py',
     'mmselfsup::selfsup/_base_/schedules/sgd_steplr-200e_in1k.py',
     '../_base_/default_runtime.py',
+    '../_base_/accel.py',
 ]
 baseline = 'mmselfsup::selfsup/mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py'
 
@@ -16,19 +17,7 @@ model = dict(
         in_channels=(256, 512, 1024, 2048),
     ),
     head=dict(type='AccelContrastiveHead'),
-    crop_layer=dict(
-        type='HardPairCropLayer',
-        after_stages=(1, 2),
-        num_candidates=2,
-        crop_ratio=0.75,
-    ),
+    crop_layer=dict(type='HardPairCropLayer'),
 )
-
-custom_hooks = [
-    dict(type='PartialBackpropHook', exit_probs=(0.25, 0.25, 0.25, 0.25)),
-]
-
-# several processes exchange the gradients that there are, none behind the exit
-model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')
 
 auto_scale_lr = dict(base_batch_size=256)

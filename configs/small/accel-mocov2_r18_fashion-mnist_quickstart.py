@@ -1,5 +1,5 @@
 # Accel-MoCo v2 as tools/quickstart.sh trains it.
-_base_ = './mocov2_r18_fashion-mnist_quickstart.py'
+_base_ = ['./mocov2_r18_fashion-mnist_quickstart.py', '../_base_/accel.py']
 baseline = 'configs/small/mocov2_r18_fashion-mnist_quickstart.py'
 
 model = dict(
@@ -7,15 +7,5 @@ model = dict(
     channels_last=True,
     neck=dict(type='IntermediateNeck', in_channels=(16, 32, 64, 128)),
     head=dict(type='AccelContrastiveHead'),
-    crop_layer=dict(
-        type='HardPairCropLayer',
-        after_stages=(1, 2),
-        num_candidates=2,
-        crop_ratio=0.75,
-    ),
+    crop_layer=dict(type='HardPairCropLayer'),
 )
-
-custom_hooks = [dict(type='PartialBackpropHook')]
-
-# several processes exchange the gradients that there are, none behind the exit
-model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')

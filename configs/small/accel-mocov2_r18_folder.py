@@ -2,7 +2,7 @@
 #
 #   python tools/train.py configs/small/accel-mocov2_r18_folder.py \
 #       --cfg-options train_dataloader.dataset.data_root=/path/to/images
-_base_ = './mocov2_r18_folder.py'
+_base_ = ['./mocov2_r18_folder.py', '../_base_/accel.py']
 baseline = 'configs/small/mocov2_r18_folder.py'
 
 model = dict(
@@ -10,15 +10,5 @@ model = dict(
     channels_last=True,
     neck=dict(type='IntermediateNeck', in_channels=(64, 128, 256, 512)),
     head=dict(type='AccelContrastiveHead'),
-    crop_layer=dict(
-        type='HardPairCropLayer',
-        after_stages=(1, 2),
-        num_candidates=2,
-        crop_ratio=0.75,
-    ),
+    crop_layer=dict(type='HardPairCropLayer'),
 )
-
-custom_hooks = [dict(type='PartialBackpropHook')]
-
-# several processes exchange the gradients that there are, none behind the exit
-model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')

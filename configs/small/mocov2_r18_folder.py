@@ -1,5 +1,5 @@
 # Upstream MoCo v2 on a folder of images, at any depth, without any annotation:
-# ResNet-18, 224 px, one GPU, 256 images a step. The baseline of
+# ResNet-18, 224 px, one GPU, 256 images per step. The baseline of
 # accel-mocov2_r18_folder.py; a folder should hold several times `queue_len` images.
 _base_ = [
     'mmselfsup::selfsup/_base_/models/mocov2.py',

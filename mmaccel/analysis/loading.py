@@ -15,6 +15,12 @@ from mmselfsup.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
 from mmaccel.engine.config import prepare_config
+from mmaccel.engine.config_reader import (
+    image_loader,
+    pipeline,
+    training_set,
+    type_name,
+)
 from mmaccel.errors import ConfigError
 
 from .device import synchronize
@@ -74,7 +80,7 @@ class LoadingRunner:
             cfg.train_dataloader.dataset = ConfigDict(
                 type='UnlabelledFolder',
                 data_root=images,
-                pipeline=_pipeline(cfg.train_dataloader.dataset),
+                pipeline=_pipeline(cfg),
             )
         cfg.train_dataloader.num_workers = workers
         prepare_config(cfg)
@@ -175,12 +181,9 @@ def _processor_time(whose: int) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _pipeline(dataset: dict) -> list:
-    while 'pipeline' not in dataset and 'dataset' in dataset:  # wrappers
-        dataset = dataset['dataset']
-    pipeline = list(dataset['pipeline'])
-    if str(pipeline[0]['type']).rpartition('.')[2] == 'MultiView':
-        # the data set brings arrays, a folder brings files
-        channels = ConfigDict(type='LoadImageFromFile', color_type='grayscale')
-        pipeline.insert(0, channels)
-    return pipeline
+def _pipeline(cfg: Config) -> list[dict]:
+    """The training's pipeline, which may begin with arrays, for a folder of files."""
+    transforms = pipeline(training_set(cfg))
+    if type_name(transforms[0]) == 'MultiView':
+        transforms.insert(0, image_loader(cfg))
+    return transforms

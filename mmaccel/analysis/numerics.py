@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import inspect
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmselfsup.registry import MODELS
 from torch import nn
 
+from mmaccel.engine.autocast_wrapper import read_precision, set_precision
+from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError
 
 PRECISIONS = ('fp32', 'bf16', 'fp16')
@@ -41,11 +41,7 @@ class Numerics(NamedTuple):
         """
         precision, layout = self.precision, self.layout
         if precision is None:
-            wrapper = cfg.optim_wrapper
-            precision = 'fp32'
-            if _is_amp(wrapper):
-                bf16 = str(wrapper.get('dtype')).endswith('bfloat16')
-                precision = 'bf16' if bf16 else 'fp16'
+            precision = read_precision(cfg.optim_wrapper)
         if precision == 'fp16' and device.type != 'cuda':
             raise ConfigError(
                 f'fp16 needs loss scaling, which torch does on CUDA devices, not on '
@@ -75,44 +71,18 @@ class Numerics(NamedTuple):
     def optimizer_config(self, cfg: Config) -> Any:
         """Return the optimizer wrapper's config with a resolved precision."""
         wrapper = copy.deepcopy(cfg.optim_wrapper)
-        if self.precision == 'fp16':
-            scale = wrapper.get('loss_scale', 'dynamic')
-            wrapper.update(type='AmpOptimWrapper', loss_scale=scale)
-            wrapper.pop('dtype', None)  # autocast's own choice on CUDA is fp16
-        elif _is_amp(wrapper):
-            wrapper.type = 'OptimWrapper'
-            for key in ('loss_scale', 'dtype', 'use_fsdp'):
-                wrapper.pop(key, None)
+        set_precision(wrapper, self.precision or 'fp32')
         return wrapper
 
-    def apply(self, model: nn.Module, optim_wrapper: Any, device: torch.device) -> None:
-        """Give a built model and its optimizer what their configs cannot express."""
+    def apply(self, model: nn.Module) -> None:
+        """Give a built model the layout that its config cannot express."""
         if self.layout == 'channels_last' and not hasattr(model, 'layout'):
             _use_channels_last(model)
-        if self.precision == 'bf16':  # has the range of fp32: nothing to scale
-            context = optim_wrapper.optim_context
-
-            @contextlib.contextmanager
-            def optim_context(model: nn.Module) -> Iterator[None]:
-                with context(model), torch.autocast(device.type, torch.bfloat16):
-                    yield
-
-            optim_wrapper.optim_context = optim_context
-
-
-def _is_amp(wrapper: dict) -> bool:
-    return str(wrapper.get('type', '')).endswith('AmpOptimWrapper')
 
 
 def _knows(cfg: Config, option: str) -> bool:
     """Whether the model's class, or one it extends, takes an option."""
-    kind = cfg.model.type
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    return any(
-        option in inspect.signature(vars(base)['__init__']).parameters
-        for base in inspect.getmro(kind)
-        if '__init__' in vars(base)
-    )
+    return argument(class_of(cfg.model, MODELS), option) is not None
 
 
 def _use_channels_last(model: nn.Module) -> None:

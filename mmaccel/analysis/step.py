@@ -15,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS, MODELS
 
+from mmaccel.engine.config_reader import hooks, image_channels, training_set, views
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
@@ -29,31 +30,15 @@ def input_shapes(cfg: Config) -> list[tuple[int, int, int]]:
     Raises:
         ValueError: If the training pipeline has no ``MultiView`` of crops.
     """
-    dataset = cfg.train_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:  # wrappers
-        dataset = dataset.dataset
-    channels = cfg.model.backbone.get('in_channels', 3)
-    for transform in dataset.get('pipeline', ()):
-        if transform['type'].split('.')[-1] not in ('MultiView', 'LoadViews'):
-            continue
-        counts = transform['num_views']
-        counts = [counts] if isinstance(counts, int) else counts
-        sizes = [_crop_size(pipeline) for pipeline in transform['transforms']]
-        if all(sizes):
-            shapes = [(channels, *size) for size in sizes if size]
-            return [s for s, count in zip(shapes, counts) for _ in range(count)]
-    raise ValueError(
-        'the training pipeline has no MultiView of RandomResizedCrop, so the size of '
-        'the views is unknown; give it with --size'
-    )
-
-
-def _crop_size(pipeline: list[dict]) -> tuple[int, int] | None:
-    for transform in pipeline:
-        size = transform.get('size', transform.get('scale'))
-        if 'Crop' in transform['type'] and size is not None:
-            return (size, size) if isinstance(size, int) else tuple(size)
-    return None
+    channels = image_channels(cfg)
+    found = views(training_set(cfg))
+    shapes = [(channels, *v.size) for v in found if v.size for _ in range(v.number)]
+    if not shapes or not all(v.size for v in found):
+        raise ValueError(
+            'the training pipeline has no MultiView of RandomResizedCrop, so the size '
+            'of the views is unknown; give it with --size'
+        )
+    return shapes
 
 
 class Variant(NamedTuple):
@@ -105,7 +90,7 @@ class StepRunner:
             self.optim_wrapper = build_optim_wrapper(
                 self.model, self.numerics.optimizer_config(cfg)
             )
-        self.numerics.apply(self.model, self.optim_wrapper, self.device)
+        self.numerics.apply(self.model)
 
         shapes = input_shapes(cfg) if size is None else _square_views(cfg, size)
         self.images = [
@@ -178,21 +163,17 @@ def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
     try:
         shapes = input_shapes(cfg)
     except ValueError:
-        shapes = [(cfg.model.backbone.get('in_channels', 3), size, size)] * 2
+        shapes = [(image_channels(cfg), size, size)] * 2
     return [(channels, size, size) for channels, _, _ in shapes]
 
 
 def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
     if not hasattr(model, 'num_exits'):
         return {'step': Variant(1.0, None)}
-    hooks = [
-        {**hook}
-        for hook in cfg.get('custom_hooks', ())
-        if hook['type'].split('.')[-1] == 'PartialBackpropHook'
-    ]
-    if not hooks:
+    found = next((dict(h) for _, h in hooks(cfg, 'PartialBackpropHook')), None)
+    if found is None:
         return {str(model.num_exits): Variant(1.0, StepPlan(model.num_exits))}
-    hook = HOOKS.build(hooks[0])
+    hook = HOOKS.build(found)
     hook.check_model(model)
     named: dict[str, Variant] = {}
     for number, (probability, plan) in enumerate(hook.distribution(model), 1):

@@ -1,4 +1,4 @@
-"""Mixed precision in bfloat16."""
+"""Mixed precision: the wrapper for bfloat16, and the choice of one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from contextlib import contextmanager
 from typing import Iterator
 
 import torch
-from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from mmselfsup.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from mmaccel.errors import ConfigError
+
+from .config_reader import type_name
+
+_WRAPPERS = dict(
+    fp32='OptimWrapper',
+    fp16='AmpOptimWrapper',
+    bf16='mmselfsup.AutocastOptimWrapper',
+)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -27,6 +36,42 @@ class AutocastOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass in bfloat16."""
-        device = torch.device(get_device()).type
+        device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+def read_precision(wrapper: dict) -> str:
+    """Precision of an optimizer wrapper's config, as of :func:`set_precision`."""
+    kind = type_name(wrapper)
+    if kind == 'AmpOptimWrapper':
+        return 'bf16' if str(wrapper.get('dtype')).endswith('bfloat16') else 'fp16'
+    return 'bf16' if kind == 'AutocastOptimWrapper' else 'fp32'
+
+
+def set_precision(wrapper: dict, precision: str) -> None:
+    """Give an optimizer wrapper's config a precision.
+
+    Args:
+        wrapper (dict): ``optim_wrapper`` of a config, changed in place.
+        precision (str): ``'fp32'``; ``'bf16'`` (autocast, nothing to scale); or
+            ``'fp16'`` (autocast and loss scaling).
+
+    Raises:
+        ConfigError: If its type computes in fp32 in a way of its own.
+    """
+    kind = type_name(wrapper) or 'OptimWrapper'
+    if kind not in map(type_name, _WRAPPERS.values()):
+        if precision == 'fp32':
+            return
+        raise ConfigError(
+            f'{precision} does not work with optim_wrapper.type={kind}; set it to '
+            'OptimWrapper'
+        )
+    wrapper.pop('dtype', None)  # autocast's own choice on CUDA is fp16
+    if precision == 'fp16':
+        wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        wrapper.pop('loss_scale', None)
+        wrapper.pop('use_fsdp', None)
+    wrapper['type'] = _WRAPPERS[precision]

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
-from typing import Iterator
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -15,6 +14,8 @@ from mmengine.utils import get_installed_path
 
 from mmaccel.errors import ConfigError
 
+from . import config_reader
+from .config_reader import dicts, is_pretraining, type_name
 from .distributed import local_world_size
 from .fast_views import use_fast_views
 
@@ -88,7 +89,7 @@ def prepare_config(cfg: Config) -> Config:
     Returns:
         Config: The same.
     """
-    if cfg.get('default_scope') == 'mmselfsup':
+    if is_pretraining(cfg):
         _import_mmaccel(cfg)
         _use_safe_hooks(cfg)
         _use_tensorboard(cfg)
@@ -120,7 +121,7 @@ def _use_safe_hooks(cfg: Config) -> None:
     )
     _swap(checkpoint, 'CheckpointHook', 'SafeCheckpointHook')
     hooks = list(cfg.get('custom_hooks') or [])
-    present = {_name(hook) for hook in [*hooks, *defaults.values()]}
+    present = {type_name(hook) for _, hook in config_reader.hooks(cfg)}
     hooks += [ConfigDict(type=name) for name in _HOOKS if name not in present]
     cfg.custom_hooks = hooks
 
@@ -132,7 +133,7 @@ def _use_tensorboard(cfg: Config) -> None:
     if visualizer.get('save_dir') is None and 'work_dir' in cfg:
         visualizer['save_dir'] = cfg.work_dir
     backends = visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
-    present = {_name(backend) for backend in backends}
+    present = {type_name(backend) for backend in backends}
     if 'TensorboardVisBackend' in present:
         return
     if importlib.util.find_spec('tensorboard') is None:
@@ -150,7 +151,7 @@ def _use_checked_images(dataset: object) -> None:
 def _use_seeded_data(cfg: Config) -> None:
     """Make order and augmentations a function of seed, epoch and index."""
     loader = cfg.train_dataloader
-    if _name(loader.dataset) == 'SeededDataset':
+    if type_name(loader.dataset) == 'SeededDataset':
         # options meant for the data, given with a config that was prepared before
         for key in set(loader.dataset) - {'type', '_scope_', 'dataset', 'max_tries'}:
             loader.dataset.dataset[key] = loader.dataset.pop(key)
@@ -193,7 +194,7 @@ def _fit_launcher(cfg: Config) -> None:
     )
     wrapper = cfg.get('model_wrapper_cfg')
     if get_device() != 'cpu':
-        if _name(wrapper) == 'CPUDistributedDataParallel':  # prepared elsewhere
+        if type_name(wrapper) == 'CPUDistributedDataParallel':  # prepared elsewhere
             cfg.pop('model_wrapper_cfg')
             dist_cfg['backend'] = 'nccl'
         return
@@ -210,32 +211,16 @@ def _fit_launcher(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
-    elif _name(wrapper) in ('MMDistributedDataParallel', ''):
+    elif type_name(wrapper) in ('MMDistributedDataParallel', ''):
         wrapper['type'] = _CPU_WRAPPER
 
 
 def _swap(cfg: object, old: str, new: str) -> None:
     """Replace a type, whichever package the config names it from."""
-    if isinstance(cfg, dict) and _name(cfg) == old:
+    if isinstance(cfg, dict) and type_name(cfg) == old:
         if cfg.get('_scope_') not in _SCOPES:
             return
         cfg['type'] = new
-
-
-def _name(cfg: object) -> str:
-    """Type of a config without its package."""
-    kind = cfg.get('type', '') if isinstance(cfg, dict) else ''
-    kind = kind if isinstance(kind, str) else kind.__name__
-    return kind.rpartition('.')[2]
-
-
-def dicts(cfg: object) -> Iterator[dict]:
-    """Every dict in nested dicts and lists, the outer ones first."""
-    if isinstance(cfg, dict):
-        yield cfg
-    if isinstance(cfg, (dict, list, tuple)):
-        for value in cfg.values() if isinstance(cfg, dict) else cfg:
-            yield from dicts(value)
 
 
 def _warn(message: str) -> None:

@@ -10,6 +10,8 @@ from mmengine.device import get_device
 from mmaccel.errors import ConfigError
 from mmaccel.models.preprocessors.draws import build_known
 
+from .config_reader import datasets, pipeline, type_name
+
 _KEYS = ('type', '_scope_')
 _LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')
 _OFF = 'or set fast_views=False'
@@ -32,8 +34,8 @@ def use_fast_views(cfg: Config) -> None:
     """
     if 'fast_views' not in cfg or 'train_dataloader' not in cfg:
         return
-    dataset = _reading(cfg.train_dataloader.dataset)
-    split = any(_name(t) == 'LoadViews' for t in dataset.get('pipeline', ()))
+    found = [dataset for _, dataset in datasets(cfg.train_dataloader.dataset)]
+    split = any(type_name(t) == 'LoadViews' for d in found for t in pipeline(d))
     if split and not cfg.fast_views:
         raise ConfigError(
             'fast_views=False cannot undo what an earlier run split; start from the '
@@ -41,44 +43,44 @@ def use_fast_views(cfg: Config) -> None:
         )
     if split or not cfg.fast_views:
         return
-    if 'pipeline' not in dataset:
+    if len(found) != 1 or 'pipeline' not in found[0]:
+        problem = f'{len(found)} datasets' if len(found) > 1 else 'no pipeline'
         raise ConfigError(
-            'fast_views finds no pipeline in train_dataloader.dataset; give one, '
-            + _OFF
+            f'fast_views finds {problem} in train_dataloader.dataset; give one dataset '
+            f'with a pipeline, {_OFF}'
         )
     if get_device() != 'cpu':
         if importlib.util.find_spec('kornia') is None:
             raise ConfigError(
-                'fast_views on an accelerator needs kornia; `pip install kornia`, '
-                + _OFF
+                f'fast_views on a GPU needs kornia; `pip install kornia`, {_OFF}'
             )
         cfg.train_dataloader.setdefault('pin_memory', True)
-    _move(cfg, _split(dataset))
+    _move(cfg, _split(found[0]))
 
 
 def _split(dataset: dict) -> ConfigDict:
     """Shorten a dataset's pipeline; return what was cut off of `MultiView`."""
-    pipeline = list(dataset['pipeline'])
+    transforms = list(dataset['pipeline'])
     load: dict = {}
-    if pipeline and _name(pipeline[0]) in _LOADERS:
-        load = pipeline.pop(0)
-    if not pipeline or _name(pipeline[0]) != 'MultiView':
-        found = _name(pipeline[0]) if pipeline else 'the end'
+    if transforms and type_name(transforms[0]) in _LOADERS:
+        load = transforms.pop(0)
+    if not transforms or type_name(transforms[0]) != 'MultiView':
+        found = type_name(transforms[0]) if transforms else 'the end'
         raise ConfigError(
-            f'fast_views wants MultiView right behind {_LOADERS[0]} and finds {found}; '
+            f'fast_views needs MultiView right after {_LOADERS[0]} and finds {found}; '
             f'move or remove it, {_OFF}'
         )
     if load.get('to_float32'):
         raise ConfigError(f'fast_views works on 8 bits; remove to_float32, {_OFF}')
-    multi = pipeline.pop(0)
+    multi = transforms.pop(0)
     for view in multi['transforms']:
         if (
             not view
-            or _name(view[0]) != 'RandomResizedCrop'
+            or type_name(view[0]) != 'RandomResizedCrop'
             or not _is_upstreams(view[0])
         ):
             raise ConfigError(
-                'fast_views wants RandomResizedCrop first in a view and finds '
+                'fast_views needs RandomResizedCrop first in a view and finds '
                 f'{view[0]["type"] if view else "nothing"}; reorder the view, {_OFF}'
             )
         build_known(view[1:])  # refuses what it does not know
@@ -88,7 +90,7 @@ def _split(dataset: dict) -> ConfigDict:
         num_views=multi['num_views'],
         transforms=[view[:1] for view in multi['transforms']],
     )
-    dataset['pipeline'] = [loader, *pipeline]
+    dataset['pipeline'] = [loader, *transforms]
     return ConfigDict(
         num_views=multi['num_views'],
         transforms=[view[1:] for view in multi['transforms']],
@@ -98,7 +100,7 @@ def _split(dataset: dict) -> ConfigDict:
 def _move(cfg: Config, views: ConfigDict) -> None:
     """Give the model a preprocessor that does what the workers no longer do."""
     preprocessor = cfg.model.get('data_preprocessor') or ConfigDict()
-    name = _name(preprocessor) or 'SelfSupDataPreprocessor'
+    name = type_name(preprocessor) or 'SelfSupDataPreprocessor'
     if name not in ('SelfSupDataPreprocessor', 'ViewPreprocessor'):
         raise ConfigError(
             f'fast_views cannot take the place of model.data_preprocessor {name}; use '
@@ -109,20 +111,9 @@ def _move(cfg: Config, views: ConfigDict) -> None:
     cfg.model['data_preprocessor'] = preprocessor
 
 
-def _reading(dataset: dict) -> dict:
-    """Config of the data set that reads, from within its wrappers."""
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
-    return dataset
-
-
 def _arguments(transform: dict) -> dict:
     return {key: value for key, value in transform.items() if key not in _KEYS}
 
 
 def _is_upstreams(transform: dict) -> bool:
     return str(transform['type']).rpartition('.')[0] in ('', 'mmselfsup')
-
-
-def _name(transform: dict) -> str:
-    return str(transform.get('type', '')).rpartition('.')[2]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmaccel.errors import ConfigError
 
-from .config import dicts
+from .config_reader import dicts
 
 #: Share of the names, the network's and the checkpoint's, that have to be matched.
 MIN_MATCHED = 0.95

@@ -10,7 +10,7 @@ from mmengine.dataset import default_collate
 from mmselfsup.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
-from mmaccel.engine.config import dicts
+from mmaccel.engine.config_reader import hooks, image_loader, training_set, views
 from mmaccel.engine.preflight import check_data
 from mmaccel.errors import ConfigError
 
@@ -63,17 +63,11 @@ def test_pipeline(cfg: Config) -> list[dict]:
     of 256, as upstream has it; images of CIFAR's size have nothing to lose at their
     border and are used whole.
     """
-    sizes = [
-        t['size']
-        for t in dicts(cfg.train_dataloader.dataset)
-        if str(t.get('type')).endswith('ResizedCrop')
-    ]
-    views = [s if isinstance(s, int) else max(s) for s in sizes]
-    size = cfg.get('test_size') or max(views, default=224)
+    sizes = [max(view.size) for view in views(training_set(cfg)) if view.size]
+    size = cfg.get('test_size') or max(sizes, default=224)
     edge = round(size * 256 / 224) if size >= 96 else size
-    grey = cfg.model.backbone.get('in_channels', 3) == 1
     return [
-        dict(type='LoadImageFromFile', color_type='grayscale' if grey else 'color'),
+        image_loader(cfg),
         dict(type='mmcls.ResizeEdge', scale=edge, edge='short', backend='pillow'),
         dict(type='mmcls.CenterCrop', crop_size=size),
         dict(type='PackSelfSupInputs', algorithm_keys=['gt_label']),
@@ -113,16 +107,12 @@ def load_set(
 
 def _monitor_sets(cfg: Config) -> dict[str, dict]:
     """The images that the pretraining is watched by."""
-    hooks = {f'default_hooks.{n}': h for n, h in cfg.get('default_hooks', {}).items()}
-    for i, hook in enumerate(cfg.get('custom_hooks') or []):
-        hooks[f'custom_hooks.{i}'] = hook
-    for name, hook in hooks.items():
-        if hook and str(hook.get('type')).rpartition('.')[2] == 'KNNHook':
-            loaders = {split: f'{split}_dataloader' for split in SPLITS}
-            for loader in loaders.values():
-                option = f'{name}.{loader}'
-                check_data(Config({option: hook[loader]}), option)
-            return {s: hook[loader].dataset for s, loader in loaders.items()}
+    for name, hook in hooks(cfg, 'KNNHook'):
+        loaders = {split: f'{split}_dataloader' for split in SPLITS}
+        for loader in loaders.values():
+            option = f'{name}.{loader}'
+            check_data(Config({option: hook[loader]}), option)
+        return {s: hook[loader].dataset for s, loader in loaders.items()}
     raise ConfigError(
         f'{cfg.filename} has no KNNHook that names labelled images; give '
         f'--data-root FOLDER {_LAYOUT}'

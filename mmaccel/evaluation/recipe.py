@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
+
+from mmaccel.engine.config_reader import (
+    DECISIVE,
+    dicts,
+    hooks,
+    training_set,
+    type_name,
+    views,
+)
 
 from .cached_features import hash_text
 
@@ -15,15 +24,6 @@ _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
 _WINDOWS = dict(num_candidates=2, crop_ratio=0.75, after_stages=(1, 2))
 _PREFER = dict(hard='HP', easy='Easy Pair', random='Random Pair')
-#: Settings of a config, beside its data, that decide what is trained.
-DECISIVE = (
-    'model',
-    'optim_wrapper',
-    'param_scheduler',
-    'train_cfg',
-    'custom_hooks',
-    'fast_views',
-)
 _DATASETS = dict(CIFAR10='CIFAR-10', FashionMNIST='Fashion-MNIST', IMAGENET='ImageNet')
 
 
@@ -54,26 +54,26 @@ def read_recipe(cfg: dict) -> Recipe | None:
         and MMClassification's supervised training.
     """
     model = cfg.get('model') or {}
-    kind = _name(model)
+    kind = type_name(model)
     if kind == 'ImageClassifier':
         return _supervised(model, cfg)
     accel = kind.startswith('Accel')
     family = kind[len('Accel') :] if accel else kind
     if family not in ('MoCo', 'SimCLR', 'SwAV'):
         return None
-    views = _views(cfg)
+    shown = _views(cfg)
     neck = model.get('neck') or {}
-    projector = neck.get('projector', 'MoCoV2Neck') if accel else _name(neck)
-    if family == 'MoCo' and projector.rpartition('.')[2] != 'LinearNeck':
+    projector = neck.get('projector', 'MoCoV2Neck') if accel else neck
+    if family == 'MoCo' and type_name(projector) != 'LinearNeck':
         family = 'MoCo v2'
-    if family == 'SwAV' and views:
-        family += f' {views}'
+    if family == 'SwAV' and shown:
+        family += f' {shown}'
     return Recipe(
         method=f'Accel-{family}' if accel else family,
         variant=_variant(model, _hook(cfg)) if accel else '',
-        views=views,
+        views=shown,
         arch=_arch(model.get('backbone') or {}),
-        dataset=_dataset((cfg.get('train_dataloader') or {}).get('dataset')),
+        dataset=_dataset(training_set(cfg)),
     )
 
 
@@ -89,7 +89,7 @@ def settings_digest(cfg: dict) -> str:
     """
     settings = {name: cfg[name] for name in DECISIVE if name in cfg}
     loader = cfg.get('train_dataloader') or {}
-    pipelines = [d['pipeline'] for d in _dicts(loader) if 'pipeline' in d]
+    pipelines = [d['pipeline'] for d in dicts(loader) if 'pipeline' in d]
     return hash_text([settings, loader.get('batch_size'), pipelines])[:8]
 
 
@@ -150,10 +150,9 @@ def _literal(node: ast.expr) -> Any:
 
 def _supervised(model: dict, cfg: dict) -> Recipe | None:
     backbone = model.get('backbone') or {}
-    if _name(backbone.get('init_cfg')) == 'Pretrained' or model.get('pretrained'):
+    if type_name(backbone.get('init_cfg')) == 'Pretrained' or model.get('pretrained'):
         return None  # a linear evaluation or a fine-tuning
-    dataset = _dataset((cfg.get('train_dataloader') or {}).get('dataset'))
-    return Recipe(SUPERVISED, '', '', _arch(backbone), dataset)
+    return Recipe(SUPERVISED, '', '', _arch(backbone), _dataset(training_set(cfg)))
 
 
 def _variant(model: dict, hook: dict) -> str:
@@ -205,7 +204,7 @@ def _change(change: dict) -> str:
 def _windows(layer: dict) -> str:
     if not layer:
         return ''
-    if _name(layer) == 'HardExampleLayer':
+    if type_name(layer) == 'HardExampleLayer':
         keep = layer.get('keep', 0.5625)
         return 'Hard Example' if keep == 0.5625 else f'Hard Example (keep={keep:g})'
     prefer = str(layer.get('prefer', layer.get('select', 'hard')))
@@ -226,61 +225,33 @@ def _plain(value: Any) -> str:
 
 
 def _hook(cfg: dict) -> dict:
-    hooks = [
-        *(cfg.get('custom_hooks') or []),
-        *(cfg.get('default_hooks') or {}).values(),
-    ]
-    return next((h for h in hooks if _name(h) == 'PartialBackpropHook'), {})
+    return next((hook for _, hook in hooks(cfg, 'PartialBackpropHook')), {})
 
 
 def _views(cfg: dict) -> str:
     """Number and size of an image's views: ``'2×160 + 4×96'``."""
-    loader = cfg.get('train_dataloader') or {}
-    for transform in _dicts(loader.get('dataset')):
-        if _name(transform) not in ('MultiView', 'LoadViews'):
-            continue
-        number, pipelines = transform.get('num_views', 1), transform['transforms']
-        numbers = [number] if isinstance(number, int) else number
-        counts: dict[str, int] = {}
-        for count, pipeline in zip(numbers, pipelines):
-            size = next((str(t['size']) for t in pipeline if 'size' in t), '?')
-            counts[size] = counts.get(size, 0) + count
-        return ' + '.join(f'{count}×{size}' for size, count in counts.items())
-    return ''
+    counts: dict[str, int] = {}
+    for number, size in views(training_set(cfg)):
+        side = '?' if size is None else '×'.join(map(str, dict.fromkeys(size)))
+        counts[side] = counts.get(side, 0) + number
+    return ' + '.join(f'{number}×{side}' for side, number in counts.items())
 
 
 def _arch(backbone: dict) -> str:
-    arch = _name(backbone)
+    arch = type_name(backbone)
     if 'depth' in backbone:
         arch += f'-{backbone["depth"]}'
     base = backbone.get('base_channels', 64)
     return arch if base == 64 else f'{arch} (base_channels={base})'
 
 
-def _dataset(dataset: dict | None) -> str:
-    """The innermost dataset's name, a folder's for one without a name."""
-    while isinstance((dataset or {}).get('dataset'), dict):
-        dataset = dataset['dataset']  # type: ignore[index]
-    kind = _name(dataset)
+def _dataset(dataset: dict) -> str:
+    """The dataset's name, a folder's for one without a name."""
+    kind = type_name(dataset)
     if kind not in ('UnlabelledFolder', 'FolderInMemory', 'CustomDataset'):
         return _DATASETS.get(kind, kind)
-    paths = [dataset.get('data_root'), dataset.get('data_prefix')]  # type: ignore[union-attr]
+    paths = [dataset.get('data_root'), dataset.get('data_prefix')]
     parts = [p for path in paths if isinstance(path, str) for p in path.split('/')]
     named = [p for p in parts if p not in ('', '.', 'train', 'test', 'val')]
     name = named[-1] if named else kind
     return _DATASETS.get(name.upper(), name)
-
-
-def _name(cfg: Any) -> str:
-    """Type of a config without its package."""
-    kind = cfg.get('type', '') if isinstance(cfg, dict) else ''
-    kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return kind.rpartition('.')[2]
-
-
-def _dicts(cfg: Any) -> Iterator[dict]:
-    if isinstance(cfg, dict):
-        yield cfg
-    if isinstance(cfg, (dict, list, tuple)):
-        for value in cfg.values() if isinstance(cfg, dict) else cfg:
-            yield from _dicts(value)

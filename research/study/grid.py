@@ -12,14 +12,15 @@ from typing import Any, Mapping
 from mmengine.config import Config
 
 from mmaccel.engine.config import load_config
+from mmaccel.engine.config_reader import DECISIVE
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.cached_features import hash_text
-from mmaccel.evaluation.recipe import DECISIVE
 
 #: Images on which final features can be evaluated.
 EVALUATION_SPLITS = ('held_out', 'test')
 
 _WIDTH = 64  # channels of the first stage of a ResNet
+_DECISIVE = (*DECISIVE, 'train_dataloader')
 _PRECISIONS = (None, 'bf16', 'fp16')
 _AXES = ('methods', 'variants', 'epochs', 'seeds')
 _NAMED = ('group', 'config', 'epochs', 'seed')  # arguments that these lists settle
@@ -91,8 +92,7 @@ class Run:
         What is logged and saved, and how the result is evaluated, do not count.
         """
         cfg = self.build()._cfg_dict.to_dict()
-        names = (*DECISIVE, 'train_dataloader')
-        settings = {name: cfg[name] for name in names if name in cfg}
+        settings = {name: cfg[name] for name in _DECISIVE if name in cfg}
         settings['knn'] = cfg['default_hooks']['knn']
         # the last two stood for its evaluation; without them no record fits its run
         return hash_text([settings, self.seed, self.amp, (), False])[:16]

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from mmengine.config import Config
 
 from mmaccel.engine.checkpoints import find_newest, is_whole
-from mmaccel.engine.config import dicts
+from mmaccel.engine.config_reader import dicts
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.fileio import write_atomically

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmselfsup.registry import MODELS
 
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+from mmaccel.engine.config_reader import dicts
 from tests.folder_run import write_images
 
 ROOT = Path(__file__).parents[2]
@@ -37,15 +38,6 @@ def quick_configs(monkeypatch):
     monkeypatch.setattr(
         'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
     )
-
-
-def dicts(node):
-    """All dicts of a config, at any depth."""
-    if isinstance(node, dict):
-        yield node
-    values = node.values() if isinstance(node, dict) else node
-    for value in values if isinstance(node, (dict, list, tuple)) else ():
-        yield from dicts(value)
 
 
 def reduced(name, images, work_dir):

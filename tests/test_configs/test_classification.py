@@ -11,7 +11,8 @@ from mmselfsup.models import ResNet as SelfSupResNet
 from PIL import Image
 
 from mmaccel.engine.cli import build_runner
-from mmaccel.engine.config import dicts, load_config, prepare_config, set_work_dir
+from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+from mmaccel.engine.config_reader import dicts
 from mmaccel.engine.weights import set_pretrained
 from mmaccel.errors import ConfigError
 

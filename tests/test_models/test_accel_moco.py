@@ -347,7 +347,7 @@ def test_without_the_hook_the_last_exit_is_trained_and_the_user_told(caplog):
     ('overrides', 'message'),
     [
         (dict(crop_layer=dict(CROP, after_stages=(1, 4))), 'after stage 4, the last'),
-        (dict(loss_on='all'), "use 'exit' or 'cumulative'"),
+        (dict(loss_on='all'), 'loss_on'),
         (dict(key_forward='half'), "use 'full' or 'truncated'"),
         (dict(loss_weights=(1, 1)), 'loss_weights'),
         (dict(channels=(64, 128, 256, 512)), r'set model.neck.in_channels=\(8, 16'),
@@ -374,7 +374,7 @@ def test_wrong_number_of_views_is_refused(count):
 
 def test_queue_length_that_does_not_fit_names_one_that_does():
     model = build(moco_config(queue_len=30))
-    with pytest.raises(ValueError, match=r'total batch of 4; set model\.queue_len=28'):
+    with pytest.raises(ValueError, match=r'set model\.queue_len=28'):
         model.loss(views(), [])
 
 

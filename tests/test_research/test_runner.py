@@ -17,16 +17,18 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
-from mmaccel.study import grid, runner
-from mmaccel.study.children import Children, Interrupted
-from mmaccel.study.records import read_records
-from mmaccel.study.runner import StepFailed
 from PIL import Image
+
+from research import run as tool
+from research.study import grid, runner
+from research.study.children import Children, Interrupted
+from research.study.records import read_runs
+from research.study.runner import StepFailed
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 GRID = dict(
-    config='configs/study/{accel}{method}_r18_cifar10.py',
+    config='research/configs/{accel}{method}_r18_cifar10.py',
     variants={'baseline': {}, 'paper': {}},
 )
 
@@ -50,11 +52,6 @@ def quick_configs(monkeypatch):
     )
 
 
-@pytest.fixture(scope='module')
-def tool():
-    return load(TOOLS / 'study/run.py')
-
-
 def write_images(root, size=16):
     """Two classes that noise hardly hides, 10 images of each to learn, 3 to test."""
     rng = np.random.default_rng(0)
@@ -73,9 +70,8 @@ def write_images(root, size=16):
 class Place:
     """A folder with a grid, images, records, and the tool over them."""
 
-    def __init__(self, folder, tool, capsys, **declared):
+    def __init__(self, folder, capsys, **declared):
         self.folder = folder
-        self.tool = tool
         self.capsys = capsys
         self.grid = folder / 'grid.py'
         self.declare(**declared)
@@ -88,7 +84,7 @@ class Place:
 
     def run(self, *argv):
         """Exit code, what is printed, and the error."""
-        code = self.tool.main(
+        code = tool.main(
             [
                 *(str(self.grid), '--data-root', str(self.folder / 'data')),
                 *('--records', str(self.records)),
@@ -100,7 +96,7 @@ class Place:
         return code, captured.out, captured.err
 
     def status(self):
-        return {r['name']: r['status'] for r in read_records(self.records)}
+        return {r['name']: r['status'] for r in read_runs(self.records)}
 
     def lines(self):
         return len(self.records.read_text().splitlines())
@@ -169,13 +165,13 @@ def processes(monkeypatch):
 
 
 @pytest.fixture
-def place(tmp_path, tool, capsys):
+def place(tmp_path, capsys):
     """Three seeds of one config."""
-    common = dict(width=8, judge=['held_out', 'test'])
+    common = dict(width=8, evaluate_on=['held_out', 'test'])
     runs = [
         dict(methods=['mocov2'], variants=['baseline'], epochs=[12], seeds=[0, 1, 2])
     ]
-    return Place(tmp_path, tool, capsys, common=common, runs=runs)
+    return Place(tmp_path, capsys, common=common, runs=runs)
 
 
 #: The group that ``place`` declares.
@@ -185,7 +181,7 @@ GROUP = 'mocov2/baseline-12e'
 def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
     code, out, _ = place.run('--only', '*/0')
     assert code == 0 and '1 runs, 1 to do' in out
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     assert record['name'] == f'{GROUP}/0' and record['status'] == 'ok'
     assert record['run']['epochs'] == 12 and record['run']['seed'] == 0
     # an epoch that a resumed run measured again has its later value
@@ -213,11 +209,11 @@ def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
     assert len(processes.commands) == 3 and place.lines() == 1
 
 
-def test_judging_later_keeps_what_was_measured(place, processes, monkeypatch):
-    """The training's machine, splits judged before; a failure does not undo it."""
+def test_evaluating_later_keeps_what_was_measured(place, processes, monkeypatch):
+    """The training's machine, splits evaluated before; a failure does not undo it."""
 
-    def declare(**judging):
-        common = dict(width=8, **judging)
+    def declare(**evaluation):
+        common = dict(width=8, **evaluation)
         place.declare(
             common=common,
             runs=[dict(methods=['mocov2'], variants=['baseline'], epochs=[12])],
@@ -226,74 +222,64 @@ def test_judging_later_keeps_what_was_measured(place, processes, monkeypatch):
     def tools():
         return [(tool, Path(argv[-1]).name) for tool, argv in processes.commands]
 
-    declare(judge=['held_out'])
+    declare(evaluate_on=['held_out'])
     monkeypatch.setattr(runner, 'processor_name', lambda: 'the first machine')
     assert place.run('--jobs', '3')[0] == 0
-    (before,) = read_records(place.records)
+    (before,) = read_runs(place.records)
     monkeypatch.setattr(runner, 'processor_name', lambda: 'another machine')
     assert before['device'] == 'the first machine' and before['jobs'] == 3
 
-    declare(judge=['held_out', 'test'])
+    declare(evaluate_on=['held_out', 'test'])
     assert 'trained' in place.run('--list')[1]
     assert place.run()[0] == 1 and place.lines() == 2
     failed = json.loads(place.records.read_text().splitlines()[1])
     assert (
         failed['status'] == 'failed' and 'its checkpoint is not in' in failed['error']
     )
-    assert read_records(place.records) == [before]
+    assert read_runs(place.records) == [before]
 
     folder = place.folder / 'work' / GROUP / f'0-{before["key"]}'
     torch.save({}, folder / 'epoch_12.pth')
     processes.commands.clear()
     assert place.run()[0] == 0
     assert tools() == [('probe', 'data')]  # the test split alone
-    (after,) = read_records(place.records)
+    (after,) = read_runs(place.records)
     judged = dict(knn=dict(top1=5), linear=dict(top1=5))
     assert after.pop('test') == judged
-    assert after['run'].pop('judge') == ['held_out', 'test']
+    assert after['run'].pop('evaluate_on') == ['held_out', 'test']
     assert after.pop('seconds_elapsed') >= before.pop('seconds_elapsed')
-    before['run'].pop('judge')
+    before['run'].pop('evaluate_on')
     assert after == before
 
-    declare(judge=['test'], stages=True)
+    declare(evaluate_on=['test'], stages=True)
     processes.commands.clear()
     assert place.run()[0] == 0
     assert len(processes.commands) == 1
-    (after,) = read_records(place.records)
+    (after,) = read_runs(place.records)
     assert after['held_out'] == judged
     assert after['test'] == dict(judged, stages=dict(top1=5))
-    declare(judge=['held_out', 'test'], spread=True)
+    declare(evaluate_on=['held_out', 'test'], spread=True)
     assert 'trained' in place.run('--list')[1]
     processes.commands.clear()
     assert place.run()[0] == 0
     assert [name for name, _ in processes.commands] == ['measure_spread']
-    (after,) = read_records(place.records)
+    (after,) = read_runs(place.records)
     assert after['spread'] == {'4': dict(neg_sim=0.5)} and after['held_out'] == judged
-    declare(judge=['held_out', 'test'])  # all stages include the last
+    declare(evaluate_on=['held_out', 'test'])  # all stages include the last
     assert place.run('--list')[1].startswith('ok')
 
 
 def test_a_run_is_not_trained_twice_at_once(place, processes):
     place.run('--only', '*/0')
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     place.records.unlink()
     processes.commands.clear()
     folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
-    code = (
-        'import fcntl, sys\nfile = open(sys.argv[1])\nfcntl.flock(file, fcntl.LOCK_EX)'
-        '\nprint(flush=True)\nsys.stdin.read()'
-    )
-    with subprocess.Popen(
-        [sys.executable, '-c', code, str(folder / 'lock')],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as other:
-        other.stdout.readline()
+    with FileLock(folder / 'lock'):
         code, out, err = place.run('--only', '*/0')
         assert code == 1 and f'busy    {GROUP}/0: another process' in out
         assert f'1 of 1 runs did not end: {GROUP}/0' in err
         assert not processes.commands and not place.records.exists()
-        other.communicate()
     assert place.run('--only', '*/0')[0] == 0
 
 
@@ -304,7 +290,7 @@ def test_seconds_of_all_lives_count_as_elapsed(place, processes, monkeypatch):
     assert place.run('--only', '*/0')[0] == 1  # the clock is read 3 times: 20 s
     processes.broken = {}
     assert place.run('--only', '*/0')[0] == 0  # 4 times: 30 s
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     assert record['seconds_elapsed'] == 50
     assert record['train_py_seconds'] == 10
 
@@ -312,7 +298,7 @@ def test_seconds_of_all_lives_count_as_elapsed(place, processes, monkeypatch):
 def test_the_log_of_a_life_that_was_lost_whole_does_not_count(place, processes):
     folder = place.folder / 'work' / GROUP
     assert place.run('--only', '*/0')[0] == 0
-    (first,) = read_records(place.records)
+    (first,) = read_runs(place.records)
     (work,) = folder.glob('0-*')
     place.records.unlink()
     for path in work.glob('epoch_*.pth'):
@@ -321,13 +307,13 @@ def test_the_log_of_a_life_that_was_lost_whole_does_not_count(place, processes):
     line = dict(loss=1.0, time=100.0, data_time=0.0, epoch=1, step=5)
     log.write_text(json.dumps(line) + '\n' + log.read_text())
     assert place.run('--only', '*/0')[0] == 0
-    (again,) = read_records(place.records)
+    (again,) = read_runs(place.records)
     assert again['step_ms'] == first['step_ms']
 
 
 def test_work_on_other_images_is_not_taken_for_a_runs_own(place, processes):
     assert place.run('--only', '*/0')[0] == 0
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
     torch.save({}, folder / 'epoch_12.pth')
     settings = json.loads((folder / 'run.json').read_text())
@@ -350,7 +336,7 @@ def test_work_on_other_images_is_not_taken_for_a_runs_own(place, processes):
 def test_a_run_that_was_renamed_is_not_taken_for_done(place, processes):
     assert place.run('--only', '*/0')[0] == 0
     place.declare(
-        common=dict(width=8, judge=['held_out', 'test']),
+        common=dict(width=8, evaluate_on=['held_out', 'test']),
         variants={'baseline-b': {}},
         runs=[dict(methods=['mocov2'], variants=['baseline-b'], epochs=[12])],
     )
@@ -366,7 +352,7 @@ def test_failures_are_recorded_and_others_go_on(place, processes):
     assert f'2 of 3 runs did not end: {GROUP}/0, {GROUP}/1;' in err and '--retry' in err
     failed, unread, ended = (f'{GROUP}/{seed}' for seed in range(3))
     assert place.status() == {failed: 'failed', unread: 'failed', ended: 'ok'}
-    records = {r['name']: r for r in read_records(place.records)}
+    records = {r['name']: r for r in read_runs(place.records)}
     assert records[failed]['error'] == 'train.py ended with 3: the end of seed 0'
     error = records[unread]['error']  # one that nobody foresaw
     folder = f'<work-dir>/{GROUP}/1-{records[unread]["key"]}'
@@ -421,7 +407,7 @@ def test_a_failure_has_one_line_without_places(place, processes, words, reason):
     processes.broken = {'0': 1}
     processes.last_words = {'0': words.format(**places)}
     assert place.run('--only', '*/0')[0] == 1
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     assert record['error'] == f'train.py ended with 1: {reason or words.strip()}'
     assert str(place.folder) not in json.dumps(record)
 
@@ -432,7 +418,7 @@ def test_only_what_the_command_itself_wrote_is_its_reason(place, processes):
     assert place.run('--only', '*/0')[0] == 1
     processes.last_words = {'0': 'then it was killed\n'}
     assert place.run('--only', '*/0', '--retry')[0] == 1
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     assert record['error'].endswith(': then it was killed')
     log = place.folder / 'work' / GROUP / f'0-{record["key"]}' / 'output.log'
     assert 'of the first try' in log.read_text()
@@ -472,7 +458,7 @@ def test_seconds_of_several_lives_are_not_known(place, processes):
             os.truncate(folder / 'epoch_2.pth', 100)
     processes.broken = {}
     assert place.run()[0] == 0
-    seconds = {r['name']: r['train_py_seconds'] for r in read_records(place.records)}
+    seconds = {r['name']: r['train_py_seconds'] for r in read_runs(place.records)}
     assert seconds.pop(f'{GROUP}/0') is None
     assert len(seconds) == 2 and all(s >= 0 for s in seconds.values())
     assert '"train_py_seconds": null' in place.records.read_text()
@@ -612,15 +598,14 @@ def in_process(command):
         raise StepFailed(f'{path} failed')
 
 
-def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
+def test_a_run_in_earnest(tmp_path, capsys, monkeypatch):
     """Training, both probes, and what the record says of them; a retry on the way."""
     place = Place(
         tmp_path,
-        tool,
         capsys,
         common=dict(
             width=8,
-            judge=['held_out', 'test'],
+            evaluate_on=['held_out', 'test'],
             stages=True,
             spread=True,
             options={
@@ -645,13 +630,13 @@ def test_a_run_in_earnest(tmp_path, tool, capsys, monkeypatch):
 
     monkeypatch.setattr(runner.Study, '_call', call)
     assert place.run()[0] == 1
-    (failed,) = read_records(place.records)
+    (failed,) = read_runs(place.records)
     assert (failed['status'], failed['error']) == ('failed', 'the disk was full')
     assert place.run('--retry')[0] == 0
     # what was trained is judged without training it again
     assert calls == ['train.py', *3 * ['probe.py'], 'measure_spread.py']
 
-    (record,) = read_records(place.records)
+    (record,) = read_runs(place.records)
     (run,) = grid.read_grid(str(place.grid))
     assert record['key'] == run.key == failed['key']
     assert (record['name'], record['status']) == ('mocov2/paper-1e/5', 'ok')

@@ -65,7 +65,6 @@ def start(tmp_path, images, *argv, **options):
         ),
         (
             {'train_dataloader.drop_last': False},
-            'AccelMoCo needs full batches, since its queue is filled by whole ones; '
             'set train_dataloader.drop_last=True',
         ),
         (
@@ -75,13 +74,11 @@ def start(tmp_path, images, *argv, **options):
         ),
         (
             {f'{DATA}.pipeline': ONE_VIEW},
-            'the pipeline of train_dataloader.dataset gives one view of an image but '
-            "AccelMoCo compares two; use dict(type='MultiView', num_views=2, "
-            'transforms=[...]) in it',
+            "but 2 are needed; use dict(type='MultiView', num_views=2",
         ),
         (
             {f'{DATA}.pipeline.1.num_views': 1},
-            'the pipeline of train_dataloader.dataset gives one view of an image but',
+            'the pipeline of train_dataloader.dataset gives 1 view(s) per image but',
         ),
     ],
 )

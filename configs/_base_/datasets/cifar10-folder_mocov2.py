@@ -2,6 +2,8 @@
 # `test/<class>/*.jpg` (or png). Any labelled set laid out so will do; pretraining reads
 # `train/` without labels, the kNN monitor reads both with them. The authors' CIFAR-10
 # demo leaves out the blur, which would leave little of 32 px.
+_base_ = './small.py'
+
 data_root = 'data/cifar10/'
 
 view_pipeline = [
@@ -29,12 +31,6 @@ view_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=512,
-    num_workers=8,
-    drop_last=True,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='UnlabelledFolder',
         data_root=data_root + 'train',
@@ -52,8 +48,6 @@ labelled_pipeline = [
 ]
 labelled_set = dict(type='mmcls.CustomDataset', pipeline=labelled_pipeline)
 knn_monitor = dict(
-    type='KNNHook',
-    interval=5,
     train_dataloader=dict(
         dataset=dict(labelled_set, data_prefix=data_root + 'train'), num_workers=2
     ),

@@ -1,6 +1,8 @@
 # Fashion-MNIST: 60,000 grey images of 28 px in idx files, 10 classes. A missing set is
 # downloaded; `tools/quickstart.sh` also unpacks the Debian package. Blur would leave
 # little of 28 px.
+_base_ = './small.py'
+
 data_root = 'data/fashion-mnist/'
 
 view_pipeline = [
@@ -15,12 +17,6 @@ view_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=512,
-    num_workers=8,
-    drop_last=True,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmcls.FashionMNIST',
         data_prefix=data_root,
@@ -37,8 +33,6 @@ labelled_set = dict(
     type='mmcls.FashionMNIST', data_prefix=data_root, pipeline=labelled_pipeline
 )
 knn_monitor = dict(
-    type='KNNHook',
-    interval=5,
     train_dataloader=dict(dataset=dict(labelled_set, test_mode=False)),
     test_dataloader=dict(dataset=dict(labelled_set, test_mode=True)),
 )

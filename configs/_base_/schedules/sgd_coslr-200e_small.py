@@ -1,4 +1,4 @@
-# One GPU, 512 images a step: learning rate and weight decay of the MoCo authors'
+# One GPU, 512 images per step: the learning rate and weight decay of the MoCo authors'
 # CIFAR-10 demo. Other lengths change the three numbers of epochs together.
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,34 +1,11 @@
 # SwAV, linear evaluation on frozen features: the config of MMSelfSup's published
-# figure. SGD for 100 epochs, learning rate 0.3 on a cosine.
-_base_ = (
-    'mmselfsup::benchmarks/classification/imagenet/'
-    'resnet50_linear-8xb32-coslr-100e_in1k.py'
-)
-
-custom_imports = dict(imports=['mmaccel'], allow_failed_imports=False)
-
-# parts inherited from MMSelfSup would be looked for there, and are MMClassification's
-scope = 'mmcls'
-model = dict(
-    _scope_=scope,
-    backbone=dict(
-        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
-    ),
-)
-train_dataloader = dict(dataset=dict(_scope_=scope))
-val_dataloader = dict(dataset=dict(_scope_=scope))
-test_dataloader = val_dataloader
-val_evaluator = dict(_scope_=scope)
-test_evaluator = val_evaluator
-
-custom_hooks = [
-    dict(
-        type='ResultHook',
-        task='linear',
-        dataset='ImageNet',
-        protocol='{train_cfg.max_epochs} epochs, SGD, cosine',
-        metrics={'accuracy/top1': 'top1', 'accuracy/top5': 'top5'},
-    )
+# figure (resnet50_linear-8xb32-coslr-100e_in1k.py). SGD for 100 epochs, learning rate
+# 0.3 on a cosine.
+_base_ = [
+    '../../_base_/benchmarks/linear_r50_in1k.py',
+    'mmselfsup::benchmarks/classification/_base_/schedules/sgd_coslr-100e.py',
 ]
 
-auto_scale_lr = dict(enable=False, base_batch_size=256)  # 8 GPUs x 32 images
+custom_hooks = [
+    dict(_base_.custom_hooks[0], protocol='{train_cfg.max_epochs} epochs, SGD, cosine')
+]

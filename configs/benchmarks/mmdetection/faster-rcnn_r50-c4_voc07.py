@@ -11,15 +11,8 @@ train_dataloader = dict(
 max_iter = 8000
 train_cfg = dict(max_iters=max_iter, val_interval=1000)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=100),
-    dict(
-        type='MultiStepLR',
-        begin=0,
-        end=max_iter,
-        by_epoch=False,
-        milestones=[6000, 7333],
-        gamma=0.1,
-    ),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_iter, milestones=[6000, 7333]),
 ]
 
 default_hooks = dict(checkpoint=dict(interval=1000))

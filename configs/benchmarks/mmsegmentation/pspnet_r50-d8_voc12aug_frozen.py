@@ -3,5 +3,4 @@ _base_ = './pspnet_r50-d8_voc12aug.py'
 
 model = dict(backbone=dict(frozen_stages=4))
 
-custom_hooks = _base_.custom_hooks
-custom_hooks[0]['frozen'] = True
+custom_hooks = [dict(_base_.custom_hooks[0], frozen=True)]

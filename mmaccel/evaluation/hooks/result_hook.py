@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmselfsup.registry import HOOKS as MMSELFSUP_HOOKS
 
-from mmaccel.engine.config import dicts
+from mmaccel.engine.config_reader import dicts
 from mmaccel.errors import ConfigError
 
 from ..record import write_record

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
-from ..utils.feature_queue import FeatureQueue, check_queue_len
+from ..utils.checks import check_queue_len, check_views
+from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
-from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
@@ -87,7 +88,7 @@ class AccelMoCo(AccelMixin, MoCo):
             the backward pass has read them, too. Gathers keys over ranks.
         """
         check_views(inputs, 2)
-        check_queue_len(self.queue_len, get_world_size() * len(inputs[0]))
+        check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
         plan = self.current_plan()
         loss_stages = self.loss_stages(plan)
         whole = self.key_forward == 'full'

@@ -13,8 +13,9 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
+from ..utils.checks import check_views
 from ..utils.representation import pair_statistics
-from .accel_base import AccelMixin, at_least_fp32, check_views, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()

@@ -54,17 +54,3 @@ class FeatureQueue(nn.Module):
         slots %= len(self)
         self.features.index_copy_(1, slots, vectors.t().to(self.features.dtype))
         self.pointer.add_(len(vectors)).remainder_(len(self))
-
-
-def check_queue_len(queue_len: int, total_batch: int) -> None:
-    """Refuse a queue that whole batches do not fill, as upstream does.
-
-    Raises:
-        ValueError: Naming a length that works.
-    """
-    if queue_len % total_batch:
-        works = max(queue_len // total_batch, 1) * total_batch
-        raise ValueError(
-            f'queue_len={queue_len} is not a multiple of the total batch of '
-            f'{total_batch}; set model.queue_len={works}'
-        )
