@@ -17,6 +17,7 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from research import run as tool
@@ -193,8 +194,8 @@ def test_what_ends_well_is_recorded_once_and_skipped(place, processes):
     ]
     assert (record['step_ms'], record['data_ms']) == (266.67, 93.33)
     assert 0 <= record['train_py_seconds'] <= record['seconds_elapsed'] + 0.1
-    judged = dict(knn=dict(top1=5), linear=dict(top1=5))
-    assert record['held_out'] == record['test'] == judged
+    evaluated = dict(knn=dict(top1=5), linear=dict(top1=5))
+    assert record['held_out'] == record['test'] == evaluated
 
     (_, train), (_, held_out), (_, test) = processes.commands
     folder = place.folder / 'work' / GROUP / f'0-{record["key"]}'
@@ -244,8 +245,8 @@ def test_evaluating_later_keeps_what_was_measured(place, processes, monkeypatch)
     assert place.run()[0] == 0
     assert tools() == [('probe', 'data')]  # the test split alone
     (after,) = read_runs(place.records)
-    judged = dict(knn=dict(top1=5), linear=dict(top1=5))
-    assert after.pop('test') == judged
+    evaluated = dict(knn=dict(top1=5), linear=dict(top1=5))
+    assert after.pop('test') == evaluated
     assert after['run'].pop('evaluate_on') == ['held_out', 'test']
     assert after.pop('seconds_elapsed') >= before.pop('seconds_elapsed')
     before['run'].pop('evaluate_on')
@@ -256,15 +257,17 @@ def test_evaluating_later_keeps_what_was_measured(place, processes, monkeypatch)
     assert place.run()[0] == 0
     assert len(processes.commands) == 1
     (after,) = read_runs(place.records)
-    assert after['held_out'] == judged
-    assert after['test'] == dict(judged, stages=dict(top1=5))
+    assert after['held_out'] == evaluated
+    assert after['test'] == dict(evaluated, stages=dict(top1=5))
     declare(evaluate_on=['held_out', 'test'], spread=True)
     assert 'trained' in place.run('--list')[1]
     processes.commands.clear()
     assert place.run()[0] == 0
     assert [name for name, _ in processes.commands] == ['measure_spread']
     (after,) = read_runs(place.records)
-    assert after['spread'] == {'4': dict(neg_sim=0.5)} and after['held_out'] == judged
+    assert (
+        after['spread'] == {'4': dict(neg_sim=0.5)} and after['held_out'] == evaluated
+    )
     declare(evaluate_on=['held_out', 'test'])  # all stages include the last
     assert place.run('--list')[1].startswith('ok')
 
@@ -633,7 +636,7 @@ def test_a_run_in_earnest(tmp_path, capsys, monkeypatch):
     (failed,) = read_runs(place.records)
     assert (failed['status'], failed['error']) == ('failed', 'the disk was full')
     assert place.run('--retry')[0] == 0
-    # what was trained is judged without training it again
+    # what was trained is evaluated without training it again
     assert calls == ['train.py', *3 * ['probe.py'], 'measure_spread.py']
 
     (record,) = read_runs(place.records)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a pretrained backbone by everything the paper judges one by.
+# Evaluate a pretrained backbone by everything that the paper evaluates one by.
 
 STEPS=(linear knn stages detection-frozen detection segmentation-frozen segmentation)
 
@@ -178,7 +178,9 @@ for name in "${STEPS[@]}"; do
   fi
 done
 
-run "$PYTHON" "$ROOT/tools/analysis_tools/collect_results.py" "$WORK_DIR" || FAILED+=(tables)
+TABLES="$ROOT/research/paper_tables.py"  # the paper's layouts, in a checkout
+[[ -f "$TABLES" ]] || TABLES="$ROOT/tools/analysis_tools/collect_results.py"
+run "$PYTHON" "$TABLES" "$WORK_DIR" || FAILED+=(tables)
 if [[ ${#FAILED[@]} -gt 0 ]]; then
   die "not finished: ${FAILED[*]}; the messages are above. Run the same command again"
 fi
