@@ -209,10 +209,9 @@ def _by_views(measured: _Measured) -> Iterator[Table]:
             lines = []
             for key in keys:
                 accel = ', Accel' if key.variant else ''
-                labels = (key.views + accel, str(key.epochs))
-                if sizes_alone:
-                    labels = (key.views.partition('×')[2],)
-                lines.append(Line(labels, key))
+                size = key.views.partition('×')[2]
+                both = (key.views + accel, str(key.epochs))
+                lines.append(Line((size,) if sizes_alone else both, key))
             yield measured.table(_title(layout, dataset, place), layout, dataset, lines)
 
 

@@ -28,6 +28,7 @@ from .summary import ACCURACIES, SECONDS, Group, Groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _HASH = 'Description'  # one of PNG's own keywords
 _DASHES = ('--', ':', '-.')  # of curves of others
@@ -267,20 +268,22 @@ def _draw_frontier(
         axes.set_xlabel('training time relative to the reference')
         bars = ', bars: ± std' if any(point['std'] for point in points) else ''
         axes.set_ylabel(f'{name} (%{bars})')
-        _name_points(axes, points, drawn)
+        _name_points(figure, axes, points, drawn)
         figure.savefig(path, dpi=200, metadata=metadata)
         plt.close(figure)
 
 
-def _name_points(axes: Axes, points: list[dict], drawn: list[np.ndarray]) -> None:
+def _name_points(
+    figure: Figure, axes: Axes, points: list[dict], drawn: list[np.ndarray]
+) -> None:
     """Write the label of every point beside it, those in a crowd first."""
     import textalloc
 
-    axes.figure.draw_without_rendering()  # settles the layout
+    figure.draw_without_rendering()  # settles the layout
     places = axes.transData.transform([(p['x'], p['y']) for p in points])
     apart = np.hypot(*np.moveaxis(places[:, None] - places, -1, 0))
     order = np.argsort(-(apart < 60).sum(0), kind='stable')  # pixels
-    x, y, labels = zip(*((p['x'], p['y'], p['label']) for p in np.take(points, order)))
+    x, y, labels = ([points[i][name] for i in order] for name in ('x', 'y', 'label'))
     textalloc.allocate(
         axes,
         x,

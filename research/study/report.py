@@ -160,7 +160,7 @@ class Report:
         """
         selected = self._select(rows)
         points = {
-            label: dict(enumerate(map(float, percents), 1))
+            label: {float(i): float(x) for i, x in enumerate(percents, 1)}
             for label, percents in published.items()
         }
         table = epochs_table(mean_curves(selected), points, heading)

@@ -393,7 +393,7 @@ def test_labels_of_close_points_do_not_overlap():
     ]
     axes.plot([p['x'] for p in points], [p['y'] for p in points], 'o')
     axes.set(xlim=(-1, 1), ylim=(-1, 2))
-    _name_points(axes, points, [np.array([[-1, 1], [-0.5, -0.5]])])
+    _name_points(figure, axes, points, [np.array([[-1, 1], [-0.5, -0.5]])])
     boxes = [t.get_window_extent() for t in axes.texts if t.get_text()]
     frame = axes.get_window_extent()
     plt.close(figure)
