@@ -8,8 +8,9 @@ import json
 import logging
 import re
 import statistics
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Mapping, Sequence
 
 from cogapp import Cog
 from cogapp.cogapp import CogError, CogUserException
