@@ -13,8 +13,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmaccel.analysis.device import synchronize
+from mmaccel.analysis.memory import bytes_on_device
 from mmaccel.analysis.numerics import Numerics
-from mmaccel.analysis.step import bytes_on_device
 from mmaccel.engine.config_reader import type_name
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan

@@ -83,7 +83,7 @@ def execute(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Fill or check the report; return the exit code."""
     args = parse_args(argv)
-    from mmaccel.engine.cli import Command
+    from mmaccel.cli.command import Command
 
     return Command().run(lambda _: execute(args))
 

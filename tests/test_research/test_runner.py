@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from research.study import grid, runner
 from research.study.children import Children, Interrupted
 from research.study.records import read_runs
 from research.study.runner import StepFailed
+from tests.processes import exit_code
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -32,13 +32,6 @@ GRID = dict(
     config='research/configs/{accel}{method}_r18_cifar10.py',
     variants={'baseline': {}, 'paper': {}},
 )
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 _read = functools.lru_cache(grid.load_config)
@@ -595,9 +588,10 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(place, processes
 
 
 def in_process(command):
-    """A tool's ``main`` in this process, in place of one of its own."""
+    """A tool in this process, in place of one of its own."""
     path, *argv = map(str, command)
-    if load(Path(path)).main(argv):
+    verb = Path(path).stem.replace('measure_', '')
+    if exit_code(verb, *argv):
         raise StepFailed(f'{path} failed')
 
 

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.engine.cli import Command
+from mmaccel.cli.command import Command
 from mmaccel.evaluation.tables import gather, make_tables, to_markdown, write_tables
 
 EXAMPLES = """
