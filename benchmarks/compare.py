@@ -16,31 +16,12 @@ import platform
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a plain checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import mmengine
-import mmselfsup
-import torch
-import torchvision
-from mmengine.config import Config
-
-from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
-from mmaccel.analysis import MedianRange, Numerics, StepRunner
-from mmaccel.analysis.device import device_name
-from mmaccel.analysis.measure import Timed, ratios, time_steps
-from mmaccel.analysis.memory import peak_memory_mb
-from mmaccel.analysis.numerics import PRECISIONS
-from mmaccel.cli.command import Command
-from mmaccel.engine.config import load_config
-from mmaccel.fileio import write_atomically
-from mmaccel.version import __version__
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLES = """examples:
   python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5
@@ -85,7 +66,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
         help='torch device; default: cuda if there is one',
     )
     parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
@@ -101,7 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--precision',
-        choices=PRECISIONS,
+        choices=('fp32', 'bf16', 'fp16'),
         help='of all rows but upstream as shipped; default: bf16 on CUDA, else fp32',
     )
     parser.add_argument(
@@ -119,28 +99,55 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='file to write; default: benchmarks/results/<device>.json',
     )
     args = parser.parse_args(argv)
-    cuda = args.device.startswith('cuda')
-    if cuda and not torch.cuda.is_available():
-        parser.error('no CUDA device here; use --device cpu')
     if args.rounds < 1 or args.batch_size < 2:
         parser.error('--rounds must be at least 1 and --batch-size at least 2')
+    return args
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Settle what depends on the machine.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    import torch
+
+    from mmaccel.errors import ConfigError
+
+    if args.device is None:
+        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    cuda = args.device.startswith('cuda')
+    if cuda and not torch.cuda.is_available():
+        raise ConfigError('no CUDA device here; use --device cpu')
     if args.precision is None:
         args.precision = 'bf16' if cuda else 'fp32'
     if args.json is None:
         name = torch.cuda.get_device_name(args.device) if cuda else 'cpu'
         name = re.sub(r'\W+', '-', name.lower())
         args.json = str(Path(__file__).parent / 'results' / f'{name}.json')
-    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """Compare, print and save; return the exit code."""
     args = parse_args(argv)
+    from mmaccel.cli.command import Command
+
     return Command().run(lambda _: compare(args))
 
 
 def compare(args: argparse.Namespace) -> None:
     """Compare, print and save."""
+    import mmengine
+    import mmselfsup
+    import torch
+    import torchvision
+
+    from benchmarks.lightly_step import lightly_version
+    from mmaccel.analysis.device import device_name
+    from mmaccel.fileio import write_atomically
+    from mmaccel.version import __version__
+
+    complete(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: list[dict] = []
@@ -174,6 +181,12 @@ def compare_method(method: str, args: argparse.Namespace) -> list[dict]:
     Returns:
         list[dict]: Upstream as shipped first; ratios to it and to upstream alike.
     """
+    from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
+    from mmaccel.analysis import MedianRange, Numerics, StepRunner
+    from mmaccel.analysis.measure import Timed, ratios, time_steps
+    from mmaccel.analysis.memory import peak_memory_mb
+    from mmaccel.engine.config import load_config
+
     where = dict(batch_size=args.batch_size, size=args.size, device=args.device)
     same = Numerics(args.precision, args.layout)
     path = CONFIGS[method]
