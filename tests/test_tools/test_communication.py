@@ -23,13 +23,8 @@ def test_bytes_stand_beside_upstreams(tmp_path, monkeypatch):
     report = json.loads(out.read_text())
     rows = report['rows']
     assert report['n'] == 2 and report['ranks'] == 2
-    trained = sum(
-        p.numel()
-        for name, p in wrappers.StepRunner(
-            config(accel=False), 4
-        ).model.named_parameters()
-        if p.requires_grad
-    )
+    model = wrappers.StepRunner(config(accel=False), 4).model
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     upstream = rows['upstream']
     assert upstream['reduced_mb']['median'] == pytest.approx(4 * trained / 2**20, 1e-5)
     assert upstream['bytes_ratio']['median'] == 1
