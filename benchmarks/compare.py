@@ -31,9 +31,9 @@ import torch
 import torchvision
 from mmengine.config import Config
 
+from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
 from mmaccel.analysis import MedianRange, Numerics, StepRunner
 from mmaccel.analysis.device import device_name
-from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
 from mmaccel.analysis.measure import Timed, ratios, time_steps
 from mmaccel.analysis.memory import peak_memory_mb
 from mmaccel.analysis.numerics import PRECISIONS
@@ -59,11 +59,11 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     'mocov2': {
         'ours': {},
         'ours, truncated keys': {'model.key_forward': 'truncated'},
-        'ours, cumulative': {'model.supervision': 'cumulative'},
+        'ours, cumulative': {'model.loss_on': 'cumulative'},
     },
     'simclr': {
         'ours': {},
-        'ours, cumulative': {'model.supervision': 'cumulative'},
+        'ours, cumulative': {'model.loss_on': 'cumulative'},
     },
 }
 CHANNELS = {18: (64, 128, 256, 512), 50: (256, 512, 1024, 2048)}
