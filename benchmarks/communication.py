@@ -23,7 +23,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from mmaccel.analysis import StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.measure import MedianRange
-from mmaccel.cli.command import about, shared
+from mmaccel.cli.command import about, save, shared
 from mmaccel.engine.config import load_config
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
 
