@@ -1,4 +1,7 @@
-"""Build the package; its metadata that is computed, and what goes into ``.mim``."""
+"""Build the package: what goes into ``.mim``, and what it requires.
+
+All other metadata is in ``pyproject.toml``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -15,27 +18,15 @@ ROOT = Path(__file__).resolve().parent
 #: What mim looks for in ``mmaccel/.mim``.
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
-# Both of them provide the module `mmcv`: requiring one would break who has the other.
-MMCV = re.compile(r'mmcv(-lite)?\b')
-
-
-def version() -> str:
-    """Read the version without importing the package."""
-    text = (ROOT / 'mmaccel/version.py').read_text(encoding='utf-8')
-    return re.search(r"__version__ = '(.+)'", text).group(1)  # type: ignore[union-attr]
-
 
 def requirements() -> list[str]:
-    """Read requirements.txt, less the choice between mmcv-lite and mmcv."""
+    """Read requirements.txt, without the choice between mmcv-lite and mmcv.
+
+    Both provide the module ``mmcv``: requiring one would break who has the other.
+    """
     lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
     lines = [line.partition('#')[0].strip() for line in lines]
-    return [line for line in lines if line and not MMCV.match(line)]
-
-
-def long_description() -> str:
-    """Read the README where there is one."""
-    readme = ROOT / 'README.md'
-    return readme.read_text(encoding='utf-8') if readme.exists() else ''
+    return [line for line in lines if line and not re.match(r'mmcv(-lite)?\b', line)]
 
 
 class BuildWithMim(build_py):
@@ -44,53 +35,23 @@ class BuildWithMim(build_py):
     def run(self) -> None:
         """Build, then fill ``.mim``; an ordinary build leaves the sources alone."""
         super().run()
-        if self.editable_mode:
-            self._link(ROOT / 'mmaccel/.mim')
-        else:
-            self._copy(Path(self.build_lib) / 'mmaccel/.mim')
-
-    @staticmethod
-    def _copy(target: Path) -> None:
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
+        package = ROOT if self.editable_mode else Path(self.build_lib)
+        mim = package / 'mmaccel/.mim'
+        if not self.editable_mode:
+            shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir(parents=True, exist_ok=True)
         for name in MIM_CONTENT:
-            source = ROOT / name
-            if source.is_dir():
+            source, target = ROOT / name, mim / name
+            if not source.exists():
+                continue
+            if self.editable_mode:
+                target.unlink(missing_ok=True)  # a link
+                target.symlink_to(os.path.relpath(source, mim))
+            elif source.is_dir():
                 ignored = shutil.ignore_patterns('__pycache__', '*.py[cod]', '.*')
-                shutil.copytree(source, target / name, ignore=ignored)
-            elif source.exists():
-                shutil.copy(source, target / name)
-
-    @staticmethod
-    def _link(target: Path) -> None:
-        target.mkdir(exist_ok=True)
-        for name in MIM_CONTENT:
-            link = target / name
-            if link.is_symlink():
-                link.unlink()
-            if (ROOT / name).exists():
-                link.symlink_to(os.path.relpath(ROOT / name, target))
+                shutil.copytree(source, target, ignore=ignored)
+            else:
+                shutil.copy(source, target)
 
 
-setup(
-    name='mmaccel',
-    version=version(),
-    description='Accelerated contrastive pretraining: a plugin for MMSelfSup',
-    long_description=long_description(),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    packages=find_packages(include=['mmaccel', 'mmaccel.*']),
-    python_requires='>=3.8',
-    install_requires=requirements(),
-    extras_require={
-        'lite': ['mmcv-lite>=2.0.1,<2.1'],
-        # augmentations on a GPU (`fast_views`)
-        'fast': ['kornia>=0.7'],
-        # to write weights for timm, or as safetensors
-        'export': ['timm', 'safetensors'],
-        # mmsegmentation imports ftfy and regex without requiring them
-        'transfer': ['mmdet==3.3.0', 'mmsegmentation==1.2.2', 'ftfy', 'regex'],
-    },
-    cmdclass={'build_py': BuildWithMim},
-    zip_safe=False,
-)
+setup(install_requires=requirements(), cmdclass={'build_py': BuildWithMim})

@@ -1,6 +1,6 @@
 """Accelerated contrastive pretraining for MMSelfSup.
 
-Importing this package mends the known defects of the installed stack and registers
+Importing this package patches the known defects of the installed packages and registers
 every component in MMSelfSup's registries.
 """
 

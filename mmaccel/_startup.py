@@ -1,4 +1,4 @@
-"""What ``import mmaccel`` does: mend the stack, then register every component.
+"""What ``import mmaccel`` does: patch the stack, then register every component.
 
 It lives outside ``__init__`` so that ``python -m mmaccel.doctor``, whose run begins
 with ``import mmaccel``, can still start when the stack is broken and say why.
@@ -21,7 +21,7 @@ failure: Exception | None = None
 
 
 def start() -> None:
-    """Apply the mends and import the sub-packages, which registers their members.
+    """Apply the patches and import the sub-packages, which registers their members.
 
     Raises:
         ImportError: If anything fails, naming the doctor as the remedy. While the
@@ -32,9 +32,9 @@ def start() -> None:
     """
     global failure
     try:
-        from mmaccel.compat import apply_mends
+        from mmaccel.compat import apply_patches
 
-        apply_mends()
+        apply_patches()
         for name in _SUB_PACKAGES:
             import_module(name)
     except Exception as error:  # version checks upstream are plain assertions

@@ -1,4 +1,4 @@
-"""Say what is installed, what is supported, what was mended, and how to repair it.
+"""Say what is installed, what is supported, what was patched, and how to repair it.
 
 ``python -m mmaccel.doctor`` exits with 0 only if pretraining can run here. It works
 when packages are missing or refuse to be imported: that is what it is for.
@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from mmaccel import _startup
-from mmaccel.compat import MENDS, mend_report
+from mmaccel.compat import PATCHES, patch_report
 from mmaccel.version import __version__
 
 # by its path: `python` may be another interpreter than the one examined
@@ -204,11 +204,11 @@ def devices() -> dict[str, Any]:
     }
 
 
-def mends() -> dict[str, dict[str, str]]:
-    """List the mends by name: the defect, and what became of it."""
+def patches() -> dict[str, dict[str, str]]:
+    """List the patches by name: the defect, and what became of it."""
     return {
-        name: {'state': state, 'defect': MENDS[name]}
-        for name, state in mend_report().items()
+        name: {'state': state, 'defect': PATCHES[name]}
+        for name, state in patch_report().items()
     }
 
 
@@ -217,7 +217,7 @@ def diagnose() -> dict[str, Any]:
 
     Returns:
         ``ok`` (pretraining can run), ``mmaccel`` (version), ``packages`` (one
-        :class:`Finding` each), ``mends``, ``ops``, ``devices``, ``problems`` and
+        :class:`Finding` each), ``patches``, ``ops``, ``devices``, ``problems`` and
         ``notes`` (each ``{what, remedy}``).
     """
     findings = [examine_python(), *(examine(package) for package in PACKAGES)]
@@ -247,7 +247,7 @@ def diagnose() -> dict[str, Any]:
         'ok': not problems,
         'mmaccel': __version__,
         'packages': [asdict(finding) for finding in findings],
-        'mends': mends(),
+        'patches': patches(),
         'ops': ops,
         'devices': devices(),
         'problems': problems,
@@ -279,9 +279,9 @@ def print_report(report: dict[str, Any]) -> None:
             f'{found["supported"]:<18}{state.splitlines()[0]}'
         )
     print('\nupstream defects')
-    for name, mend in report['mends'].items():
-        state = mend['state'].partition(':')[0]  # what failed is listed below
-        print(f'{name:<22}{state:<14}{mend["defect"]}')
+    for name, patch in report['patches'].items():
+        state = patch['state'].partition(':')[0]  # what failed is listed below
+        print(f'{name:<22}{state:<14}{patch["defect"]}')
 
     ops, device = report['ops'], report['devices']
     print(f'\ncompiled ops    {ops["kind"]}', end='')

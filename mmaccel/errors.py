@@ -1,4 +1,4 @@
-"""Errors that a user can mend, told in one sentence with the remedy."""
+"""Errors that a user can repair, in one sentence with the remedy."""
 
 
 class ConfigError(ValueError):

@@ -52,9 +52,9 @@ def test_on_this_stack_pretraining_can_run():
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert report['ok'] and not report['problems']
-    assert set(report['mends']) == set(doctor.MENDS)
-    for mend in report['mends'].values():
-        assert mend['state'] in ('applied', 'not needed')
+    assert set(report['patches']) == set(doctor.PATCHES)
+    for patch in report['patches'].values():
+        assert patch['state'] in ('applied', 'not needed')
     assert report['ops']['kind'] in ('compiled', 'stand-in')
     assert report['devices']['gloo'] is True
     for package in doctor.PACKAGES:
@@ -114,7 +114,7 @@ def test_a_package_too_new_is_named_with_its_range(tmp_path):
     (problem,) = report['problems']
     assert problem['what'] == 'mmselfsup: 2.0.0 is outside ==1.0.0'
     assert problem['remedy'].endswith("pip install 'mmselfsup==1.0.0'")
-    assert 'AssertionError' in report['mends']['mmcv_ops']['state']
+    assert 'AssertionError' in report['patches']['mmcv_ops']['state']
 
 
 def test_ranges_are_those_of_requirements_txt():

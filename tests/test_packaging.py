@@ -1,5 +1,6 @@
-"""What is installed: the package, configs and tools under .mim, and nothing else."""
+"""The wheel: what is in it and nothing else, and that it works on its own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,12 +8,14 @@ import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from site import getsitepackages
 
 import pytest
-from mmengine.config import Config
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-from mmaccel import __version__
+from mmaccel import __version__, doctor
+from tests.small_run import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ('constraints.txt', 'constraints-era.txt')
@@ -56,39 +59,79 @@ def tree(tmp_path_factory):
 @pytest.fixture(scope='module')
 def wheel(tree):
     (path,) = (tree / 'dist').glob('*.whl')
-    with zipfile.ZipFile(path) as archive:
-        yield archive
+    return path
 
 
 def test_wheel_has_the_package_configs_and_tools_and_nothing_else(wheel):
-    names = {x for x in wheel.namelist() if '.dist-info/' not in x}
+    names = {x for x in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in x}
 
     mim = sources('configs/**/*.*', 'tools/**/*.*', 'model-index.yml')
     assert {'tools/env.sh', 'configs/accel/mocov2_r50_8xb32.py'} <= mim
-    expected = {f'mmaccel/.mim/{x}' for x in mim} | sources('mmaccel/**/*.py')
-    assert names == expected
-
-
-def test_configs_in_the_wheel_can_be_read(wheel, tmp_path):
-    wheel.extractall(tmp_path)
-
-    configs = tmp_path / 'mmaccel/.mim/configs/accel'
-    assert Config.fromfile(configs / 'mocov2_r50_8xb32.py').model.type == 'AccelMoCo'
+    package = sources('mmaccel/**/*.py', 'mmaccel/py.typed')
+    assert names == package | {f'mmaccel/.mim/{x}' for x in mim}
 
 
 def test_wheel_metadata(wheel):
-    (name,) = (x for x in wheel.namelist() if x.endswith('.dist-info/METADATA'))
-    metadata = Parser().parsestr(wheel.read(name).decode())
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (x for x in archive.namelist() if x.endswith('.dist-info/METADATA'))
+    metadata = Parser().parsestr(archive.read(name).decode())
     requirements = [Requirement(x) for x in metadata.get_all('Requires-Dist')]
     always = {x.name: x for x in requirements if x.marker is None}
 
     assert metadata['Version'] == __version__
+    assert metadata['Author'] == 'mmaccel contributors'
+    assert SpecifierSet(metadata['Requires-Python']) == SpecifierSet(doctor.PYTHON)
     assert {'torch', 'mmengine', 'mmcls', 'mmselfsup', 'setuptools'} <= set(always)
     # who has compiled mmcv must not be made to install mmcv-lite over it
     assert not {'mmcv', 'mmcv-lite'} & set(always)
     extras = {x.name for x in requirements if x.marker and 'transfer' in str(x.marker)}
     assert {'mmdet', 'mmsegmentation'} <= extras
-    assert any(x.endswith('LICENSE') for x in wheel.namelist())
+    assert any(x.endswith('LICENSE') for x in archive.namelist())
+
+
+CONFIG = """
+_base_ = '{configs}/small/accel-mocov2_r18_fashion-mnist_quickstart.py'
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_prefix='images'),
+)
+train_cfg = dict(max_epochs=1)
+default_hooks = dict(knn=dict(interval=0))
+"""
+
+
+def test_installed_alone_it_examines_itself_and_trains_a_users_config(wheel, tmp_path):
+    """In an environment that has the stack and the wheel, and knows no checkout."""
+    python = tmp_path / 'venv/bin/python'
+    folder = tmp_path / 'project'
+    write_dataset(folder / 'images', num_train=16)
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+
+    def run(*command):
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    run(sys.executable, '-m', 'venv', '--without-pip', tmp_path / 'venv')
+    pip = (sys.executable, '-m', 'pip', '--python', python)
+    run(*pip, 'install', '--quiet', '--no-deps', '--no-index', wheel)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(python, '-c', code).strip())
+    config = CONFIG.format(configs=site / 'mmaccel/.mim/configs')
+    (folder / 'mine.py').write_text(config)
+    # a folder that a .pth file names is searched, but its own .pth files, such as that
+    # of an editable installation, are not read
+    (site / 'stack.pth').write_text('\n'.join(getsitepackages()))
+
+    code = "from importlib.util import find_spec; print(find_spec('mmaccel').origin)"
+    assert Path(run(python, '-c', code).strip()) == site / 'mmaccel/__init__.py'
+    run(python, '-m', 'mmaccel.doctor')
+    run(python, site / 'mmaccel/.mim/tools/train.py', 'mine.py')
+    assert (folder / 'work_dirs/mine/epoch_1.pth').exists()
 
 
 def test_sdist_can_build_a_wheel_and_holds_nothing_private(tree):

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ('requirements.txt', 'requirements-dev.txt', 'constraints.txt', 'setup.py')
+FILES = (
+    'requirements.txt',
+    'requirements-dev.txt',
+    'constraints.txt',
+    'setup.py',
+    'pyproject.toml',
+)
 
 # Stands for both interpreters: the one that makes the environment, and the one in it.
 PYTHON = r"""#!/usr/bin/env bash

@@ -44,11 +44,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 say() { echo "[env] $*" >&2; }
 die() { echo "[env] error: $*" >&2; exit 1; }
 
-# The files that decide what is installed. setup.py belongs to them as it is what puts
-# the package itself there.
+# The files that decide what is installed, the package itself included.
 fingerprint() {
   echo "$ROOT" | cat - requirements.txt requirements-dev.txt constraints.txt setup.py \
-    | cksum
+    pyproject.toml | cksum
 }
 
 fits() {

@@ -42,7 +42,7 @@ def cost_of_step(runner: StepRunner, plan: StepPlan | None = None) -> dict:
     Returns:
         dict: ``forward`` and ``backward`` in MACs an image, ``activation_mb``: MiB
         an image that the forward pass keeps for the backward pass,
-            ``gradient_mb``: MiB of gradients, which is what ranks reduce.
+        ``gradient_mb``: MiB of gradients, which is what ranks reduce.
 
     Raises:
         RuntimeError: If this torch has no FLOP counter (before 2.1).

@@ -29,9 +29,10 @@ class ViewWindows(NamedTuple):
 class StageWindows(NamedTuple):
     """Windows of one image after one stage.
 
-    ``views``: one entry per view; ``pair``: whether two views pick together, or each its
-    own; ``losses``: (M, M) of a pair's windows or (views, M), None where nothing was
-    scored; ``loss``: of what was picked, the mean over views that pick on their own.
+    ``views``: one entry per view; ``pair``: whether two views pick together, or each
+    its own; ``losses``: (M, M) of a pair's windows or (views, M), None where nothing
+    was scored; ``loss``: of what was picked, the mean over views that pick on their
+    own.
     """
 
     stage: int

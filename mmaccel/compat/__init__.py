@@ -1,8 +1,8 @@
-"""Mends for defects of the installed stack, one small guarded module each.
+"""Patches for defects of the installed packages, one small guarded module each.
 
-A mend module has ``is_needed()``, which looks at the behaviour rather than at version
-numbers, and ``apply()``, which tells whether it mended anything: it does nothing where
-the defect is absent, and nothing more when called again.
+A patch module has ``is_needed()``, which tests the behaviour rather than version
+numbers and is false once the patch is applied, and ``apply()``, which is called where
+it is needed.
 """
 
 from __future__ import annotations
@@ -10,54 +10,55 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 
-#: The defect that each mend is for, in the order they must be applied: what the
-#: import of others needs comes first.
-MENDS = {
+#: The defect behind each patch, in the order in which patches must be applied: what
+#: the import of others needs comes first.
+PATCHES = {
     'pkg_resources_check': 'mmengine needs pkg_resources, gone from setuptools 82',
     'mmcv_ops': 'mmcv-lite lacks mmcv._ext, which mmdet and mmseg import',
-    'safe_checkpoints': 'torch >= 2.6 refuses the checkpoints of mmengine',
+    'safe_checkpoints': 'torch >= 2.6 rejects the checkpoints of mmengine',
     'registry_locations': 'mmselfsup 1.0.0 registers from a module it lacks',
     'hue_overflow': 'mmcv.adjust_hue overflows for negative hue on numpy >= 2',
     'collate_scope': 'mmengine passes _scope_ on to collate functions',
-    'swav_sinkhorn': 'SwAV balances prototypes over one process only',
+    'swav_sinkhorn': 'SwAV balances prototypes within one process only',
     'swav_queue': 'SwAVHook needs CUDA and keeps its queue in side files',
 }
 
 _logger = logging.getLogger(__name__)
-_report: dict[str, str] = {}
+_report = dict.fromkeys(PATCHES, 'not tried')
 
 
-def apply_mends() -> dict[str, str]:
-    """Apply every mend the installed stack needs.
+def apply_patches() -> dict[str, str]:
+    """Apply every patch that the installed packages need.
 
     Returns:
-        By the mend's name, in order, ``'applied'`` or ``'not needed'``.
+        ``'applied'`` or ``'not needed'``, by the patch's name, in order.
 
     Raises:
-        Exception: Whatever stopped a mend; :func:`mend_report` then says
+        Exception: Whatever stopped a patch; :func:`patch_report` then has
             ``'failed: ...'`` for it and ``'not tried'`` for those after it.
 
     Note:
-        Patches the installed packages in memory. A second call changes nothing.
+        Changes the installed packages in memory. A second call changes nothing.
     """
-    for name in MENDS:
-        _report.setdefault(name, 'not tried')
-    for name in MENDS:
+    for name in PATCHES:
         if _report[name] == 'applied':
             continue
         try:
-            applied = import_module(f'{__name__}.{name}').apply()
+            patch = import_module(f'{__name__}.{name}')
+            needed = patch.is_needed()
+            if needed:
+                patch.apply()
         except Exception as error:
             _report[name] = f'failed: {type(error).__name__}: {error}'
             raise
-        _report[name] = 'applied' if applied else 'not needed'
-        _logger.debug('mend %s: %s', name, _report[name])
+        _report[name] = 'applied' if needed else 'not needed'
+        _logger.debug('patch %s: %s', name, _report[name])
+    return patch_report()
+
+
+def patch_report() -> dict[str, str]:
+    """Return what :func:`apply_patches` did so far, by the patch's name."""
     return dict(_report)
 
 
-def mend_report() -> dict[str, str]:
-    """Return what :func:`apply_mends` did so far, by the mend's name."""
-    return {name: _report.get(name, 'not tried') for name in MENDS}
-
-
-__all__ = ['MENDS', 'apply_mends', 'mend_report']
+__all__ = ['PATCHES', 'apply_patches', 'patch_report']

@@ -1,17 +1,18 @@
 """What ``mmcv._ext`` is when mmcv's ops are not compiled.
 
 Torchvision computes ``nms`` and average RoIAlign, which is what Faster R-CNN needs;
-PSPNet needs none. Every other op can be imported, and refuses by its name when it is
-called. Argument names are those of mmcv's own bindings.
+PSPNet needs none. Every other op can be imported, and raises ``NotImplementedError``
+when it is called. Argument names are those of mmcv's own bindings.
 
-Torchvision wants one type for all tensors of a call, and on a CPU not a short one. With
-mixed precision the features and scores are of 16 bits and the boxes of 32: what is
-shorter than that is computed at 32, and results have the type mmcv gives them.
+Torchvision needs one type for all tensors of a call, on a CPU of 32 bits or more. With
+mixed precision, features and scores have 16 bits and boxes 32: all are computed with
+at least 32, and results have the type that mmcv gives them.
 """
 
 from __future__ import annotations
 
-from typing import Callable, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 import torchvision
@@ -23,7 +24,7 @@ REMEDY = (
     '`MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.0.1`'
 )
 
-#: By the beginning of an op's name, what does without a compiled op.
+#: By the beginning of an op's name, what needs no compiled op.
 _INSTEAD = {
     'softnms': "set type='nms' in the config's nms, or ",
     'sync_bn': "set norm_cfg=dict(type='SyncBN'), which is torch's, or ",
@@ -35,7 +36,7 @@ def nms(bboxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) ->
 
     Args:
         bboxes: Corners ``x1, y1, x2, y2`` in pixels.
-        scores: One a box.
+        scores: One per box.
         iou_threshold: Boxes that overlap a better one by more are dropped.
         offset: 1 where ``x2, y2`` are inclusive, else 0.
 
@@ -72,7 +73,7 @@ def roi_align_forward(
         NotImplementedError: For ``pool_mode`` 0, the maximum.
     """
     if pool_mode != 1:
-        _refuse("roi_align with pool_mode='max'")
+        _reject("roi_align with pool_mode='max'")
     input, rois = _alike(input, rois)
     output.copy_(
         torch.ops.torchvision.roi_align(
@@ -128,25 +129,23 @@ def get_compiling_cuda_version() -> str:
 
 
 def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both tensors in the longer of their types, of 32 bits at least."""
+    """Both tensors in the wider of their types, of 32 bits or more."""
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     return a.to(dtype), b.to(dtype)
 
 
-def _refuse(what: str, instead: str = '') -> NoReturn:
-    raise NotImplementedError(
-        f'mmcv op {what} is not in mmcv-lite and has no stand-in; {instead}{REMEDY}'
-    )
+def _reject(what: str, instead: str = '') -> NoReturn:
+    raise NotImplementedError(f'mmcv op {what} is not in mmcv-lite; {instead}{REMEDY}')
 
 
 def __getattr__(name: str) -> Callable:
-    """Give every other op a function that refuses when called."""
+    """Give every other op a function that raises when called."""
     if name.startswith('__'):
         raise AttributeError(name)
 
-    def op(*args, **kwargs) -> NoReturn:
+    def op(*args: Any, **kwargs: Any) -> NoReturn:
         hints = (hint for start, hint in _INSTEAD.items() if name.startswith(start))
-        _refuse(f'{name!r}', next(hints, ''))
+        _reject(f'{name!r}', next(hints, ''))
 
     op.__name__ = name
     return op

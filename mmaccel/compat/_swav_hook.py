@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Protocol
+
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmselfsup.engine.hooks.swav_hook import SwAVHook as UpstreamSwAVHook
 from mmselfsup.utils import get_model
-from torch import Tensor
+from torch import Tensor, nn
 
 _KEY = 'swav_queue'
+
+
+class _Loss(Protocol):
+    """What the hook uses of a ``SwAVLoss``."""
+
+    queue: Tensor | None
+    use_queue: bool
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 class SwAVHook(UpstreamSwAVHook):
     """Build SwAV's queue, save it with the weights and restore it on resume.
 
     Arguments are upstream's; ``interval`` is unused, as nothing is written beside the
-    checkpoints. The checkpoint has the queues of all processes, end to end in rank
-    order, under ``'swav_queue'``, and restores on any number of processes for which
+    checkpoints. A checkpoint has the queues of all processes, concatenated in rank
+    order, under ``'swav_queue'``, and resumes on any number of processes for which
     upstream rounds ``queue_length`` to the same value. A run that does not resume
     starts with an empty queue.
 
-    A model with a loss an exit (``AccelSwAV``) has a queue an exit.
+    A model with one loss per exit (``AccelSwAV``) has one queue per exit.
 
     Shape:
         queue of a process: (losses, crops_for_assign, queue_length / world_size,
@@ -33,7 +45,7 @@ class SwAVHook(UpstreamSwAVHook):
         iteration that an iteration-based ``CheckpointHook`` saves.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._to_save: Tensor | None = None
         self._to_restore: Tensor | None = None
@@ -66,7 +78,7 @@ class SwAVHook(UpstreamSwAVHook):
         self._to_save = saved.cpu()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Hand the queue to the loss, and build it when its time has come."""
+        """Hand the queue to the loss; build it first where it is due."""
         losses = _losses_of(runner)
         if (
             self.queue is None
@@ -82,7 +94,11 @@ class SwAVHook(UpstreamSwAVHook):
             loss.use_queue = False  # the loss itself turns it on once it is full
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
         """Gather the queue where a checkpoint follows this iteration."""
         if any(
@@ -101,7 +117,7 @@ class SwAVHook(UpstreamSwAVHook):
         self._gather(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put the queue into the checkpoint; only the first process gets here."""
+        """Put the queue into the checkpoint; called on the first process only."""
         if get_world_size() == 1:
             self._gather(runner)
         if self._to_save is not None:
@@ -116,10 +132,10 @@ class SwAVHook(UpstreamSwAVHook):
             self._to_save = torch.cat(all_gather(self.queue), dim=2).cpu()
 
 
-def _losses_of(runner: Runner) -> list[torch.nn.Module]:
+def _losses_of(runner: Runner) -> list[_Loss]:
     head = get_model(runner.model).head
     return list(head.losses) if hasattr(head, 'losses') else [head.loss]
 
 
-def _device_of(module: torch.nn.Module) -> torch.device:
-    return next(module.parameters()).device
+def _device_of(loss: _Loss) -> torch.device:
+    return next(loss.parameters()).device

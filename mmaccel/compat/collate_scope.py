@@ -1,12 +1,14 @@
 """``mmselfsup::`` bases break the data loader's collate function.
 
-Inheriting across packages marks every dict with ``_scope_``, and MMEngine passes the
-whole dict but ``type`` on to the collate function, which does not know the argument.
+Inheriting across packages marks every dict with ``_scope_``, and MMEngine passes all of
+the dict except ``type`` on to the collate function, which does not know the argument.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 _KEYS = ('collate_fn', 'worker_init_fn')
 
@@ -26,20 +28,18 @@ def is_needed() -> bool:
     return '_scope_' in getattr(loader.collate_fn, 'keywords', {})
 
 
-def apply() -> bool:
+def apply() -> None:
     """Take ``_scope_`` out before the loader is built."""
-    if not is_needed():
-        return False
     from mmengine.runner import FlexibleRunner, Runner
 
-    for runner in (Runner, FlexibleRunner):
-        runner.build_dataloader = staticmethod(_mended(runner.build_dataloader))
-    return True
+    runners: tuple[Any, ...] = (Runner, FlexibleRunner)
+    for runner in runners:
+        runner.build_dataloader = staticmethod(_patched(runner.build_dataloader))
 
 
-def _mended(upstream):
+def _patched(upstream: Callable) -> Callable:
     @functools.wraps(upstream)
-    def build_dataloader(dataloader, *args, **kwargs):
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(dataloader, dict):
             dataloader = dataloader.copy()  # keeps a ConfigDict one
             for key in _KEYS:

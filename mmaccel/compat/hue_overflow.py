@@ -1,12 +1,13 @@
 """``mmcv.adjust_hue`` fails for every negative hue under numpy >= 2.
 
-It relies on ``np.uint8(-12.7)`` wrapping around, which numpy 2 refuses with
-``OverflowError``; colour jitter draws a negative hue half of the time.
+It relies on ``np.uint8(-12.7)`` wrapping around, which is an ``OverflowError`` in
+numpy 2; colour jitter draws a negative hue half of the time.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,15 +25,12 @@ def is_needed() -> bool:
     return False
 
 
-def apply() -> bool:
+def apply() -> None:
     """Put a function that wraps around explicitly in place of mmcv's."""
-    if not is_needed():
-        return False
     from mmcv.image import photometric
 
     upstream = photometric.adjust_hue
-    replace_everywhere('adjust_hue', upstream, _mended(upstream))
-    return True
+    replace_everywhere('adjust_hue', upstream, _patched(upstream))
 
 
 class _Hue(float):
@@ -46,7 +44,7 @@ class _Hue(float):
         return int(float(self) * scale) % 256  # truncated first, as a C cast does
 
 
-def _mended(upstream):
+def _patched(upstream: Callable) -> Callable:
     @functools.wraps(upstream)
     def adjust_hue(
         img: np.ndarray, hue_factor: float, backend: str | None = None

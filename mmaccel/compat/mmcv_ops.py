@@ -1,12 +1,12 @@
 """``mmcv-lite`` has the Python half of mmcv's ops, but not the compiled half.
 
 Building mmcv takes ten minutes and fails on torch >= 2.1, yet ``mmdet.models`` and
-``mmseg.models`` import every op. Without a compiled ``mmcv._ext`` a stand-in answers
-for it, see :mod:`mmaccel.compat._mmcv_ext`.
+``mmseg.models`` import every op. Without a compiled ``mmcv._ext`` a stand-in is
+imported in its place, see :mod:`mmaccel.compat._mmcv_ext`.
 
-MMSelfSup imports ``mmdet.models`` wherever that works, which the stand-in now lets it.
-Pretraining needs none of it, and should neither wait for it nor break with it, so
-``mmdet.models`` is hidden while MMSelfSup's models are imported.
+MMSelfSup imports ``mmdet.models`` wherever that works, as it now does. Pretraining does
+not need it, and should neither wait for it nor fail with it, so ``mmdet.models`` is
+hidden while MMSelfSup's models are imported.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ _MODULE = 'mmcv._ext'
 
 _MMDET = 'mmdet.models'
 
-# defines its class only if mmdet.models can be imported, once and for all
-_GAVE_UP = 'mmselfsup.models.utils.res_layer_extra_norm'
+# defines its class only if mmdet.models can be imported
+_NEEDS_MMDET = 'mmselfsup.models.utils.res_layer_extra_norm'
 
 
 class _StandInFinder:
     """Finds the stand-in, and only once every other finder has found nothing."""
 
     @staticmethod
-    def find_spec(name: str, path=None, target=None) -> ModuleSpec | None:
-        """Answer for ``mmcv._ext`` alone; nothing is loaded before its first use."""
+    def find_spec(
+        name: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        """Find ``mmcv._ext`` alone; nothing is loaded before its first use."""
         if name != _MODULE:
             return None
         return spec_from_file_location(name, Path(__file__).with_name('_mmcv_ext.py'))
@@ -44,18 +46,15 @@ def has_compiled_ops() -> bool:
 
 
 def is_needed() -> bool:
-    """Tell whether nothing answers for ``mmcv._ext``."""
+    """Tell whether there is no ``mmcv._ext``."""
     return _StandInFinder not in sys.meta_path and not has_compiled_ops()
 
 
-def apply() -> bool:
-    """Let the stand-in be found, last of all."""
-    if not is_needed():
-        return False
-    sys.meta_path.append(_StandInFinder)  # type: ignore[arg-type]
+def apply() -> None:
+    """Let the stand-in be found, after everything else."""
+    sys.meta_path.append(_StandInFinder)
     if _MMDET not in sys.modules:
         _import_without_mmdet()
-    return True
 
 
 def _import_without_mmdet() -> None:
@@ -64,5 +63,5 @@ def _import_without_mmdet() -> None:
         import_module('mmselfsup.models')
     finally:
         del sys.modules[_MMDET]
-    # what gave up for want of mmdet tries again when a detection config imports it
-    sys.modules.pop(_GAVE_UP, None)
+    # a detection config imports this again, then with mmdet
+    sys.modules.pop(_NEEDS_MMDET, None)

@@ -13,7 +13,7 @@ REMEDY = "pip install 'setuptools<81'"
 
 def is_needed() -> bool:
     """Tell whether ``pkg_resources`` cannot be imported."""
-    # it announces its removal to everyone at each import; the range is pinned for it
+    # setuptools < 81 warns of the removal at each import
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
         import pkg_resources  # noqa: F401
@@ -22,17 +22,8 @@ def is_needed() -> bool:
     return False
 
 
-def apply() -> bool:
-    """Refuse to go on without ``pkg_resources``.
-
-    Returns:
-        False: nothing is ever patched.
-
-    Raises:
-        ImportError: If it is missing, naming the command that repairs it.
-    """
-    if is_needed():
-        raise ImportError(
-            f'`pkg_resources` is missing and mmengine needs it; run: {REMEDY}'
-        )
-    return False
+def apply() -> None:
+    """Raise ``ImportError`` with the command that installs ``pkg_resources``."""
+    raise ImportError(
+        f'`pkg_resources` is missing and mmengine needs it; run: {REMEDY}'
+    )

@@ -28,10 +28,7 @@ def is_needed() -> bool:
     return bool(_registries()) and find_spec(_LOCATION) is None
 
 
-def apply() -> bool:
+def apply() -> None:
     """Take the missing module off the registries' lists."""
-    if not is_needed():
-        return False
     for registry in _registries():
         registry._locations = [x for x in registry._locations if x != _LOCATION]
-    return True

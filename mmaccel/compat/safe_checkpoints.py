@@ -1,15 +1,16 @@
-"""torch >= 2.6 refuses every MMEngine checkpoint.
+"""torch >= 2.6 rejects every MMEngine checkpoint.
 
-``torch.load`` now unpickles allowed types only, and a checkpoint's message hub holds
-``HistoryBuffer`` objects around numpy arrays. Exactly those types are allowed here;
-the check itself stays on.
+``torch.load`` unpickles allowed types only, and a checkpoint's message hub has
+``HistoryBuffer`` objects with numpy arrays. Exactly those types are allowed here; the
+check itself stays on.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 
 def allowed_globals() -> list[Any]:
@@ -53,11 +54,11 @@ def _history_statistic(owner: type, name: str) -> Callable:
 
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'refused: attribute {name!r} of {owner!r}')
+    raise pickle.UnpicklingError(f'attribute {name!r} of {owner!r} is not allowed')
 
 
 def is_needed() -> bool:
-    """Tell whether ``torch.load`` refuses a ``HistoryBuffer`` by default."""
+    """Tell whether ``torch.load`` rejects a ``HistoryBuffer`` by default."""
     import torch
     from mmengine.logging import HistoryBuffer
 
@@ -71,11 +72,8 @@ def is_needed() -> bool:
     return False
 
 
-def apply() -> bool:
+def apply() -> None:
     """Allow the types of :func:`allowed_globals` in ``torch.load``."""
-    if not is_needed():
-        return False
     import torch
 
     torch.serialization.add_safe_globals(allowed_globals())
-    return True

@@ -1,7 +1,7 @@
 """Upstream's ``SwAVHook`` needs a GPU and keeps the queue beside the checkpoints.
 
-It allocates with ``.cuda()``; it writes ``queue*.pth`` into the work directory, so a
-resumed run may get a queue of another moment than its weights; and a fresh run in the
+It allocates with ``.cuda()``. It writes ``queue*.pth`` into the work directory, so a
+resumed run may get a queue of another iteration than its weights, and a new run in the
 same directory starts with the old run's queue.
 """
 
@@ -9,17 +9,15 @@ from __future__ import annotations
 
 
 def is_needed() -> bool:
-    """Tell whether the registered ``SwAVHook`` keeps its queue off the checkpoint."""
+    """Tell whether the registered ``SwAVHook`` leaves its queue out of checkpoints."""
     from mmengine.hooks import Hook
     from mmselfsup.engine.hooks import SwAVHook
 
     return SwAVHook.before_save_checkpoint is Hook.before_save_checkpoint
 
 
-def apply() -> bool:
-    """Register the mended hook under upstream's name."""
-    if not is_needed():
-        return False
+def apply() -> None:
+    """Register our hook under upstream's name."""
     from mmselfsup.engine import hooks
     from mmselfsup.registry import HOOKS
 
@@ -28,4 +26,3 @@ def apply() -> bool:
 
     replace_everywhere('SwAVHook', hooks.SwAVHook, SwAVHook)
     HOOKS.register_module(module=SwAVHook, force=True)
-    return True

@@ -1,7 +1,7 @@
 """Upstream's ``distributed_sinkhorn`` is not distributed.
 
 It sums each prototype's weight over this process alone, so that every rank balances
-its own samples and the codes depend on the number of GPUs. The algorithm's authors
+its own samples and codes depend on the number of GPUs. The algorithm's authors
 sum over all processes in each iteration (``distributed_sinkhorn`` in main_swav.py of
 facebookresearch/swav), which makes N processes equal one with all samples.
 """
@@ -9,6 +9,7 @@ facebookresearch/swav), which makes N processes equal one with all samples.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def distributed_sinkhorn(
     return (q * num_samples).t()
 
 
-def _upstream():
+def _upstream() -> Any:
     # mmselfsup.utils has a function of the module's name, which hides the module
     import mmselfsup.utils  # noqa: F401
 
@@ -74,7 +75,7 @@ def _upstream():
 
 
 def is_needed() -> bool:
-    """Tell whether an iteration goes without talking to the other processes."""
+    """Tell whether an iteration runs without communication."""
     module = _upstream()
     function = module.distributed_sinkhorn
     if function is distributed_sinkhorn or not hasattr(module, 'all_reduce'):
@@ -86,14 +87,11 @@ def is_needed() -> bool:
         function(torch.zeros(2, 2), 3, 1, 0.05)
     finally:
         module.all_reduce = original
-    return len(calls) < 4  # the total, and one an iteration
+    return len(calls) < 4  # the total, and one per iteration
 
 
-def apply() -> bool:
+def apply() -> None:
     """Put :func:`distributed_sinkhorn` in place of upstream's wherever imported."""
-    if not is_needed():
-        return False
     replace_everywhere(
         'distributed_sinkhorn', _upstream().distributed_sinkhorn, distributed_sinkhorn
     )
-    return True

@@ -1,4 +1,4 @@
-"""Reading an image file, and telling when it is not whole."""
+"""Load image files, and detect incomplete ones."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class UnreadableImageError(OSError):
 
 @TRANSFORMS.register_module()
 class LoadCheckedImage(LoadImageFromFile):
-    """Load an image as upstream's ``LoadImageFromFile``, refusing incomplete files.
+    """Load an image as upstream's ``LoadImageFromFile``; incomplete files raise.
 
-    A decoder can fill what is missing from a file with grey and say nothing, and a
-    download that stopped short or a copy to a full disk then trains the network on
-    blank regions. The pixels of a whole file are upstream's.
+    Decoders may fill missing data with grey without an error, so that an interrupted
+    download or copy trains the network on blank regions. Pixels of a complete file are
+    upstream's.
 
     Args:
         **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
-        UnreadableImageError: Naming the file and what is wrong with it.
+        UnreadableImageError: With the file and what is wrong with it.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -51,7 +51,7 @@ class LoadCheckedImage(LoadImageFromFile):
         return results
 
     def _load(self, path: str) -> Any:
-        """What :meth:`_decode` makes of a file; None if it fails and may."""
+        """Result of :meth:`_decode`; None if it fails and ``ignore_empty`` is set."""
         try:
             data = self._read(path)
             check_complete(data)
@@ -73,14 +73,14 @@ class LoadCheckedImage(LoadImageFromFile):
     def _read(self, path: str) -> bytes:
         if self.file_client_args is not None:
             client = fileio.FileClient.infer_client(self.file_client_args, path)
-            return client.get(path)
-        return fileio.get(path, backend_args=self.backend_args)
+            return bytes(client.get(path))
+        return bytes(fileio.get(path, backend_args=self.backend_args))
 
 
 def check_complete(data: bytes) -> None:
-    """Refuse a JPEG, PNG or WebP file whose end is missing.
+    """Check that a JPEG, PNG or WebP file has its end.
 
-    Costs microseconds: only markers are looked at, the pixels are not decoded.
+    Takes microseconds: only markers are searched, pixels are not decoded.
 
     Args:
         data (bytes): The whole file.
@@ -91,7 +91,7 @@ def check_complete(data: bytes) -> None:
     if not data:
         raise ValueError('the file is empty')
     if data.startswith(b'\xff\xd8'):
-        # behind the headers, where a thumbnail has an end marker of its own
+        # after the headers, where a thumbnail may have an end marker of its own
         if data.rfind(b'\xff\xd9', _start_of_scan(data)) < 0:
             raise ValueError(
                 'the JPEG file is truncated: it has no end-of-image marker'
@@ -108,7 +108,7 @@ def check_complete(data: bytes) -> None:
 
 
 def _start_of_scan(data: bytes) -> int:
-    """Offset at which a JPEG's headers end, the length of the file if they do not."""
+    """Offset at which a JPEG's headers end; by default the file's length."""
     offset = 2
     while offset + 4 <= len(data) and data[offset] == 0xFF:
         marker = data[offset + 1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmcls.datasets import CustomDataset
 from mmselfsup.registry import DATASETS, TRANSFORMS
@@ -17,17 +18,17 @@ PARTS = ('all', 'train', 'held_out')
 
 @DATASETS.register_module()
 class FolderInMemory(CustomDataset):
-    """A folder with one sub-folder a class, for images that fit into memory.
+    """A folder with one sub-folder per class, for images that fit into memory.
 
-    Samples bring their pixels as ``img``, so pipelines begin behind the loading. A part
-    can be held out without touching the folder: of each class every ``every``-th file,
-    in the order of their names, so that choices made on it leave a test split alone.
+    Samples have their pixels as ``img``, so pipelines need no loading transform. A part
+    can be held out: of each class every ``every``-th file, in the order of names, so
+    that choices are not made on the test split.
 
     Args:
         data_root (str): The folder.
         part (str): ``'all'`` images, ``'held_out'``, or ``'train'``, the others.
             Defaults to ``'all'``.
-        every (int): One image in so many of a class is held out, at least 2.
+        every (int): One in this many images of a class is held out, at least 2.
             Defaults to 10.
         pipeline (Sequence): Transforms or their configs. Defaults to none.
         **kwargs: As for :class:`mmcls.datasets.CustomDataset`.
@@ -43,7 +44,7 @@ class FolderInMemory(CustomDataset):
         part: str = 'all',
         every: int = 10,
         pipeline: Sequence = (),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if part not in PARTS:
             raise ConfigError(f'part={part!r} is unknown; use one of {PARTS}')
@@ -84,5 +85,5 @@ class FolderInMemory(CustomDataset):
         except (FileNotFoundError, RuntimeError) as error:
             raise ConfigError(
                 f'{self.img_prefix} has no images in <class>/; set data_root to a '
-                'folder with one sub-folder a class'
+                'folder with one sub-folder per class'
             ) from error

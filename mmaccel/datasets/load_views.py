@@ -1,9 +1,10 @@
-"""What is left of the views for loader workers: decode, crop, resize, in 8 bits."""
+"""The loader workers' part of the views: decode, crop and resize, in 8 bits."""
 
 from __future__ import annotations
 
 import io
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import mmcv
@@ -17,36 +18,28 @@ from torch.nn import functional as F
 from .checked_image import LoadCheckedImage
 
 #: Pixels of a crop: top, left, bottom and right, the last two included.
-Box = tuple  # (int, int, int, int)
+Box = tuple[int, int, int, int]
 
 #: OpenCV's flags for a half, a quarter and an eighth of the size, by colour type.
 _REDUCED = {
-    'color': {
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    },
-    'grayscale': {
-        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    },
+    kind: {n: getattr(cv2, f'IMREAD_REDUCED_{kind.upper()}_{n}') for n in (2, 4, 8)}
+    for kind in ('color', 'grayscale')
 }
-_SMALL = 16384  # bytes; a file that is decoded in the time its header takes
+_SMALL = 16384  # bytes; such a file is decoded as fast as its header is read
 _ORIENTATION = 0x0112  # the EXIF tag
 _NATIVE = ('bilinear', 'bicubic')  # of torch, in 8 bits and antialiased as Pillow
 
 
 @TRANSFORMS.register_module()
 class LoadViews(LoadCheckedImage):
-    """Load an image and cut the views out of it: ``LoadImageFromFile`` and the first
-    transform of every pipeline in ``MultiView``, in one.
+    """Load an image and crop its views: ``LoadImageFromFile`` and the first transform
+    of every pipeline in ``MultiView``, in one.
 
-    Crop boxes are upstream's, drawn by upstream's function from the size in the file's
-    header. A JPEG file is then decoded once for all views, straight to a half, a
-    quarter or an eighth of its size where every crop still has at least the pixels of
-    its view and is resized with antialiasing (``backend='pillow'``). Everything
-    that follows in the pipelines is left to the :class:`ViewPreprocessor`.
+    Crop boxes are upstream's, sampled by upstream's function from the size in the
+    file's header. A JPEG file is then decoded once for all views, to a half, a quarter
+    or an eighth of its size where every crop still has at least as many pixels as its
+    view and is resized with antialiasing (``backend='pillow'``). The pipelines' other
+    transforms are left to the :class:`ViewPreprocessor`.
 
     Args:
         num_views (int or Sequence[int]): As upstream's ``MultiView``.
@@ -54,12 +47,12 @@ class LoadViews(LoadCheckedImage):
             pipeline is one ``RandomResizedCrop``.
         reduce (bool): Whether to decode to a smaller size where that suffices.
             Defaults to True.
-        **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. An image that the
-            dataset brings as ``img`` is taken as it is.
+        **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. Where the dataset
+            gives the image as ``img``, nothing is loaded.
 
     Shape:
-        ``results['img']``: a list with an array of ``(H, W[, C])``, uint8, a view. The
-        memory behind it is ``(C, H, W)``, as the packing transform wants it.
+        ``results['img']``: one array of ``(H, W[, C])``, uint8, per view. Its memory
+        layout is ``(C, H, W)``, as the packing transform needs it.
 
     Raises:
         UnreadableImageError: As :class:`LoadCheckedImage`.
@@ -70,33 +63,32 @@ class LoadViews(LoadCheckedImage):
         num_views: int | Sequence[int],
         transforms: Sequence[Sequence[dict]],
         reduce: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else num_views
         self.crops: list[RandomResizedCrop] = []
-        for count, (crop,) in zip(counts, transforms):
+        for count, (crop,) in zip(counts, transforms, strict=True):
             self.crops += [TRANSFORMS.build(crop)] * count
         # without antialiasing an image of half the size gives other views
         smooth = all(
             crop.backend == 'pillow' and crop.interpolation != 'nearest'
             for crop in self.crops
         )
-        if reduce and smooth and self.imdecode_backend == 'cv2':
-            self._flags = _REDUCED.get(self.color_type, {})
-        else:
-            self._flags = {}
+        reduce = reduce and smooth and self.imdecode_backend == 'cv2'
+        self._flags = _REDUCED.get(self.color_type, {}) if reduce else {}
 
     def transform(self, results: dict) -> dict | None:
-        """Draw boxes, decode what they need, cut and resize."""
+        """Sample boxes, decode what they need, crop and resize."""
         if 'img' in results:
             image = results['img']
-            loaded = image, self.boxes(image.shape[:2]), image.shape[:2]
+            size = image.shape[:2]
+            boxes = self.boxes(size)
         else:
             loaded = self._load(results['img_path'])
             if loaded is None:
                 return None
-        image, boxes, size = loaded
+            image, boxes, size = loaded
         results['ori_shape'] = size
         results['img'] = [
             cut(image, fitted(box, size, image.shape[:2]), crop)
@@ -106,7 +98,7 @@ class LoadViews(LoadCheckedImage):
         return results
 
     def boxes(self, size: tuple[int, int]) -> list[Box]:
-        """Draw the box of every view, in pixels of an image of (rows, columns)."""
+        """Sample the box of every view, in pixels of an image of (rows, columns)."""
         outline = np.broadcast_to(np.uint8(0), size)  # upstream asks for its shape
         return [
             crop.get_params(outline, crop.scale, crop.ratio, crop.max_attempts)
@@ -138,14 +130,14 @@ class LoadViews(LoadCheckedImage):
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Rows and columns of a JPEG file once it is turned upright; None if not known."""
+    """Rows and columns of a JPEG file in upright orientation; None if not known."""
     if not data.startswith(b'\xff\xd8'):
         return None
     try:
         with Image.open(io.BytesIO(data)) as header:  # reads no pixel
             width, height = header.size
             turned = b'Exif' in data and header.getexif().get(_ORIENTATION, 1) >= 5
-    except Exception:  # the decoder will say what is wrong with the file, if it is
+    except Exception:  # the decoder will say what is wrong with the file
         return None
     return (width, height) if turned else (height, width)
 

@@ -1,8 +1,8 @@
-"""Augmentations that depend on seed, epoch and index alone, and broken files."""
+"""Augmentations that depend on seed, epoch and index alone; unreadable files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 from mmengine.logging import print_log
@@ -17,24 +17,27 @@ from mmaccel.seeding import REPLACEMENT, SAMPLE, derived_seeds, seed_host
 _READ_ERRORS = (OSError, EOFError, cv2.error)
 
 
+class _Samples(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> dict: ...
+
+
 @DATASETS.register_module()
 class SeededDataset(Dataset):
     """A dataset whose random augmentations are a function of (seed, epoch, index).
 
     mmengine seeds its loader workers once, so that augmentations depend on the number
-    of workers and on everything drawn before, and a resumed run sees other images than
-    an unbroken one. Here every sample seeds the generators it uses. The epoch comes
-    with the index (see :meth:`stamp`); an index without one leaves the generators
-    alone.
+    of workers and on everything drawn before, and a resumed run sees other views than
+    an uninterrupted one. Here every sample seeds the generators it uses. The epoch
+    comes with the index (see :meth:`stamp`); an index without an epoch seeds nothing.
 
-    A sample that cannot be read is replaced by another, drawn likewise; path and reason
-    travel to the main process as ``bad_samples`` in the data sample's meta information,
-    where :class:`BadSampleHook` logs and counts them.
+    A sample that cannot be read is replaced by another, drawn likewise; its path and
+    the reason reach the main process as ``bad_samples`` in the data sample's meta
+    information, where :class:`BadSampleHook` logs and counts them.
 
     Args:
         dataset (dict or Dataset): The dataset, or its config.
-        max_tries (int): Samples in a row that may fail before loading gives up.
-            Defaults to 20.
+        max_tries (int): Consecutive samples that may fail. Defaults to 20.
 
     Raises:
         TrainingStopped: On access, if ``max_tries`` samples in a row are unreadable.
@@ -44,17 +47,19 @@ class SeededDataset(Dataset):
         else, such as ``metainfo``, is the wrapped dataset's.
     """
 
-    def __init__(self, dataset: dict | Dataset, max_tries: int = 20) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    def __init__(self, dataset: dict | _Samples, max_tries: int = 20) -> None:
+        self.dataset: _Samples = (
+            DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        )
         self.max_tries = max_tries
         self._seed = 0
 
     def set_seed(self, seed: int) -> None:
-        """Take the seed of the run; must happen before loader workers start."""
+        """Set the seed of the run; must be called before loader workers start."""
         self._seed = seed
 
     def stamp(self, epoch: int, index: int) -> int:
-        """Index that also says in which epoch (from 0) it is used."""
+        """Index that also encodes the epoch (from 0) in which it is used."""
         return (epoch + 1) * len(self) + index
 
     def __len__(self) -> int:
@@ -99,7 +104,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _with_record(sample: dict, bad: list[tuple[str, str]]) -> dict:
-    """Note the replaced samples where they reach the main process."""
+    """Record the replaced samples where the main process reads them."""
     data_sample = sample.get('data_samples') if isinstance(sample, dict) else None
     if isinstance(data_sample, BaseDataElement):
         data_sample.set_metainfo(dict(bad_samples=bad))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmcls.datasets import BaseDataset
 from mmengine.logging import print_log
@@ -17,13 +18,13 @@ from mmaccel.errors import ConfigError
 class UnlabelledFolder(BaseDataset):
     """Every image under a folder, at any depth, without annotations.
 
-    Pretraining needs no labels, and mmcls's ``CustomDataset`` wants one sub-folder a
+    Pretraining needs no labels; mmcls's ``CustomDataset`` needs one sub-folder per
     class. Files are sorted by name, so that all machines agree on their order; hidden
-    files and folders are left out, symbolic links are followed. ``gt_label`` is -1.
+    files and folders are skipped, symbolic links are followed. ``gt_label`` is -1.
 
-    It takes upstream's arguments, so that ``--cfg-options
+    Arguments are upstream's, so that ``--cfg-options
     train_dataloader.dataset.type=UnlabelledFolder
-    train_dataloader.dataset.data_root=photos`` turns any recipe to a plain folder.
+    train_dataloader.dataset.data_root=photos`` trains any recipe on a plain folder.
 
     Args:
         data_root (str): The folder. Defaults to ''.
@@ -51,7 +52,7 @@ class UnlabelledFolder(BaseDataset):
         ann_file: str = '',
         extensions: Sequence[str] = EXTENSIONS,
         pipeline: Sequence = (),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if ann_file:
             print_log(f'UnlabelledFolder ignores ann_file={ann_file!r}', 'current')
@@ -102,7 +103,7 @@ class UnlabelledFolder(BaseDataset):
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """Visible files below a folder, in an order that only their names decide."""
+    """Visible files below a folder, sorted by name."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -25,8 +25,8 @@ _WRAPPERS = dict(
 class AutocastOptimWrapper(OptimWrapper):
     """MMEngine's wrapper with the forward pass under ``torch.autocast``.
 
-    bfloat16 has the range of fp32: gradients do not vanish, so nothing is scaled, and
-    no update waits for the device to tell whether one overflowed, as MMEngine's
+    bfloat16 has the range of fp32: gradients do not underflow, so nothing is scaled,
+    and no update synchronises with the device to look for an overflow, as MMEngine's
     ``AmpOptimWrapper`` does for fp16. Works on CPUs, too.
 
     Args:

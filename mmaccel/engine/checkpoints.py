@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterable
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
@@ -38,9 +38,8 @@ def find_newest(
     """Find the newest whole checkpoint of a run.
 
     Looks at all files named like a checkpoint in the work directory and in the folder
-    of the one that ``last_checkpoint`` names. The pointer may be missing, empty, stale
-    or dangling: a run may die at any time. File dates are not trusted: copying changes
-    them.
+    of the one that ``last_checkpoint`` names, which may be missing, empty or outdated.
+    File dates are not used: copying changes them.
 
     Args:
         work_dir (str or Path): The run's work directory.
@@ -48,8 +47,8 @@ def find_newest(
             ``epoch_{}.pth`` and ``iter_{}.pth``.
 
     Returns:
-        tuple: The checkpoint, None if there is none, and those passed over because
-        they are damaged.
+        tuple: The checkpoint, None if there is none, and those skipped because they are
+        damaged.
     """
     folders = {Path(work_dir).resolve()}
     with suppress(OSError):

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from typing import Callable
+from collections.abc import Callable
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger

@@ -7,8 +7,10 @@ holds them or a checkpoint carries them.
 from __future__ import annotations
 
 import inspect
-from typing import Any, Iterator, Mapping, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+from mmengine.config import Config
 from mmengine.registry import Registry
 
 #: Top-level settings that decide, beside the data, what a training results in.
@@ -58,11 +60,11 @@ def dicts(cfg: Any) -> Iterator[dict]:
             yield from dicts(value)
 
 
-def hooks(cfg: Mapping, name: str | None = None) -> Iterator[tuple[str, dict]]:
+def hooks(cfg: Config | Mapping, name: str | None = None) -> Iterator[tuple[str, dict]]:
     """Hooks of a config, the custom ones first, each with the option it is set by.
 
     Args:
-        cfg (Mapping): The whole config.
+        cfg (Config or Mapping): The whole config.
         name (str, optional): Type of the hooks wanted. Defaults to all.
     """
     custom = enumerate(cfg.get('custom_hooks') or ())
@@ -94,7 +96,7 @@ def datasets(cfg: Any, option: str = '') -> Iterator[tuple[str, dict]]:
         yield option, cfg
 
 
-def training_set(cfg: Mapping) -> dict:
+def training_set(cfg: Config | Mapping) -> dict:
     """The (first) dataset that a training reads; empty where a config has none."""
     loader = cfg.get('train_dataloader') or {}
     return next((dataset for _, dataset in datasets(loader.get('dataset'))), {})
@@ -126,19 +128,19 @@ def views(dataset: Mapping) -> list[Views]:
     return [Views(1, _crop_size(transforms))] if transforms else []
 
 
-def image_channels(cfg: Mapping) -> int:
+def image_channels(cfg: Config | Mapping) -> int:
     """Channels of the images that a config's backbone takes."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     return backbone.get('in_channels', 3)
 
 
-def image_loader(cfg: Mapping) -> dict:
+def image_loader(cfg: Config | Mapping) -> dict:
     """Transform that reads an image file with the channels the backbone takes."""
     color = 'grayscale' if image_channels(cfg) == 1 else 'color'
     return dict(type='LoadImageFromFile', color_type=color)
 
 
-def is_pretraining(cfg: Mapping) -> bool:
+def is_pretraining(cfg: Config | Mapping) -> bool:
     """Whether a config is a pretraining's; those of other packages keep their parts."""
     return cfg.get('default_scope') == 'mmselfsup'
 

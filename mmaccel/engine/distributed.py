@@ -1,8 +1,9 @@
-"""Several processes: who they are, and how they work without a GPU."""
+"""Several processes: their ranks, and how to train with them without a GPU."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 from unittest import mock
 
 import torch
@@ -20,8 +21,8 @@ from mmaccel.errors import ConfigError
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """``MMDistributedDataParallel`` for CPU tensors.
 
-    mmengine passes the number of a GPU on, and torch's ``SyncBatchNorm`` computes on
-    GPUs only, in configs as well as in upstream necks' defaults.
+    mmengine passes the index of a GPU on, and torch's ``SyncBatchNorm``, which configs
+    and upstream's necks use by default, computes on GPUs only.
 
     Args:
         module (nn.Module): The model.
@@ -32,7 +33,7 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         statistics are each process's own.
     """
 
-    def __init__(self, module: nn.Module, **kwargs) -> None:
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
         kwargs['device_ids'] = None
         super().__init__(module=revert_sync_batchnorm(module), **kwargs)
 

@@ -1,10 +1,10 @@
-"""Data order whose indices know their epoch."""
+"""Data order whose indices encode their epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from functools import partial
 from itertools import islice
-from typing import Iterator, Sized
 
 from mmengine.dataset import DefaultSampler
 from mmselfsup.registry import DATA_SAMPLERS
@@ -16,8 +16,8 @@ class EpochSampler(DefaultSampler):
     """Upstream's ``DefaultSampler`` for runs that can be killed and resumed.
 
     The order is upstream's, a function of seed and epoch. Each index carries its epoch
-    to a :class:`SeededDataset`, so that loader workers, which prefetch and may live for
-    many epochs, need no shared state. With any other dataset the indices are plain.
+    to a :class:`SeededDataset`, so that loader workers, which prefetch and may persist
+    for many epochs, need no shared state. With any other dataset indices are plain.
 
     Args:
         dataset (Sized): The dataset.
@@ -39,13 +39,13 @@ class EpochSampler(DefaultSampler):
         self.set_seed(self.seed)
 
     def set_seed(self, seed: int) -> None:
-        """Take another seed, the dataset too: a resumed run's is known late."""
+        """Set another seed, also for the dataset: a resumed run's is known late."""
         self.seed = seed
         if hasattr(self.dataset, 'set_seed'):
             self.dataset.set_seed(seed)
 
     def skip(self, num_samples: int) -> None:
-        """Leave out the first samples of the next pass, which are done already."""
+        """Skip the first samples of the next pass, which are done already."""
         self._skip = num_samples
 
     def __iter__(self) -> Iterator[int]:
@@ -63,3 +63,10 @@ def epoch_sampler(dataloader: DataLoader) -> EpochSampler | None:
         if isinstance(sampler, EpochSampler):
             return sampler
     return None
+
+
+def images_per_rank(dataloader: DataLoader) -> int | None:
+    """Batch size of one rank; None where a batch sampler does not tell."""
+    if dataloader.batch_size is not None:
+        return dataloader.batch_size
+    return getattr(dataloader.batch_sampler, 'batch_size', None)

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
 from mmaccel.errors import ConfigError
-from mmaccel.models.preprocessors.draws import build_known
+from mmaccel.models.preprocessors.sample_params import build_known
 
 from .config_reader import datasets, pipeline, type_name
 

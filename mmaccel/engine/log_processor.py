@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 import sys
+from typing import Any
 
 import numpy as np
 from mmengine.dist import get_world_size
-from mmengine.runner import LogProcessor
+from mmengine.runner import LogProcessor, Runner
 from mmselfsup.registry import LOG_PROCESSORS
+
+from .epoch_sampler import images_per_rank
 
 _NUM_STAGES = 4  # of a ResNet
 _EXIT_KEY = re.compile(r'(.+)_exit(\d+)')
@@ -26,29 +29,28 @@ _SHOWN = {'epoch', 'iter', 'lr', 'time', 'data_time', 'memory', 'images_per_seco
 class AccelLogProcessor(LogProcessor):
     """Log processor whose training line answers the usual questions.
 
-    How long still (ETA), how fast (images a second over all ranks), is it the data (the
-    share of a step spent waiting for it), does it fit (peak memory), and does it learn:
-    the exit drawn, each exit's loss beside ``ln(K + 1)``, the loss of guessing, and the
-    similarity of positive and negative pairs, spread and effective rank of the features
-    at the exit measured last. An exit not drawn yet shows as ``-``. Models without
-    exits show their ``loss``.
+    Remaining time (ETA), images per second over all ranks, the share of a step spent
+    waiting for data, peak memory, the exit drawn, each exit's loss beside its chance
+    level ``ln(K + 1)``, and at the exit measured last the similarity of positive and
+    negative pairs, spread and effective rank of the features. An exit that was not
+    drawn yet shows as ``-``. Models without exits show their ``loss``.
 
     Visualizer backends get every scalar under its own key, with ``images_per_second``,
     ``data_wait`` (0 to 1), ``memory`` (MB) and ``train_seconds`` added. Losses and
     times are means of their last ``window_size`` values. A scalar of one exit is
-    written only if it has a new value since the line before.
+    written only if it has a new value since the previous line.
 
     Args:
-        window_size (int): Values averaged; take the logger's interval, and a line
-            covers all since the line before. Defaults to 50.
+        window_size (int): Values averaged; with the logger's interval, a line covers
+            all values since the previous one. Defaults to 50.
         max_history (int): Values kept of each scalar. mmengine keeps a million, copies
-            them at every update and saves them in every checkpoint. Not applied when
-            ``custom_cfg`` asks for an 'epoch' or 'global' window. Defaults to 10000.
+            them at every update and saves them in every checkpoint. Not applied where
+            ``custom_cfg`` has an 'epoch' or 'global' window. Defaults to 10000.
         **kwargs: As for :class:`mmengine.runner.LogProcessor`.
     """
 
     def __init__(
-        self, window_size: int = 50, max_history: int = 10000, **kwargs
+        self, window_size: int = 50, max_history: int = 10000, **kwargs: Any
     ) -> None:
         super().__init__(window_size=window_size, **kwargs)
         long_windows = any(
@@ -57,7 +59,9 @@ class AccelLogProcessor(LogProcessor):
         self._max_history = None if long_windows else max(max_history, window_size)
         self._seen: dict[str, np.ndarray] = {}
 
-    def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
+    def get_log_after_iter(
+        self, runner: Runner, batch_idx: int, mode: str
+    ) -> tuple[dict, str]:
         """Scalars for the backends, and the line; validation and test as upstream."""
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         if mode != 'train':
@@ -80,11 +84,11 @@ class AccelLogProcessor(LogProcessor):
             values['eta'] = str(datetime.timedelta(seconds=int(eta)))
         return tag, '  '.join([header, *self._format(values, fresh)])
 
-    def _throughput(self, runner, values: dict) -> dict:
-        """Images a second over all ranks, share of waiting, memory, training time."""
+    def _throughput(self, runner: Runner, values: dict) -> dict:
+        """Images per second over all ranks, data wait, memory, training time."""
         extra = {}
         if 'time' in values:
-            batch_size = _batch_size(runner.train_dataloader)
+            batch_size = images_per_rank(runner.train_dataloader)
             if batch_size is not None:
                 rate = batch_size * get_world_size() / values['time']
                 extra['images_per_second'] = rate
@@ -99,7 +103,7 @@ class AccelLogProcessor(LogProcessor):
             extra['train_seconds'] = seconds
         return extra
 
-    def _fresh_exit_keys(self, runner) -> set:
+    def _fresh_exit_keys(self, runner: Runner) -> set:
         """Names of the exits' scalars that were updated since the last call."""
         fresh = set()
         for key, buffer in runner.message_hub.log_scalars.items():
@@ -112,13 +116,13 @@ class AccelLogProcessor(LogProcessor):
                 self._seen[name] = history
         return fresh
 
-    def _trim(self, runner) -> None:
+    def _trim(self, runner: Runner) -> None:
         if self._max_history is not None:
             for buffer in runner.message_hub.log_scalars.values():
                 buffer.max_length = self._max_history
 
     def _format(self, values: dict, fresh: set) -> list:
-        """The parts of the line behind its header."""
+        """The parts of the line after its header."""
         parts = []
         if 'lr' in values:
             parts.append(f'lr {values["lr"]:.2e}')
@@ -193,13 +197,6 @@ def _exit_keys(values: dict) -> list:
 
 def _any_measured(fresh: set) -> bool:
     return any(not name.startswith('loss') for name in fresh)
-
-
-def _batch_size(dataloader) -> int | None:
-    """Images a rank and iteration, None if a batch sampler does not tell."""
-    if dataloader.batch_size is not None:
-        return dataloader.batch_size
-    return getattr(dataloader.batch_sampler, 'batch_size', None)
 
 
 def _peak_process_memory() -> int | None:

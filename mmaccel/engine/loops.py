@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from itertools import islice
-from typing import Iterable
+from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmselfsup.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmaccel.errors import ConfigError
 
-from .epoch_sampler import epoch_sampler
+from .epoch_sampler import epoch_sampler, images_per_rank
 from .prefetch import on_device
 
 
@@ -22,10 +23,10 @@ from .prefetch import on_device
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """Upstream's epoch-based loop, which upstream always resumes at an epoch's start.
 
-    A run resumed from an iteration's checkpoint goes on with the next batch: the
-    sampler leaves out what is done without reading it, and ``batch_idx`` continues, so
-    that hooks which count batches are right. Resumed with another batch size or number
-    of processes, it goes on at the same fraction of the epoch.
+    A run resumed from an iteration's checkpoint continues with the next batch: the
+    sampler skips what is done without reading it, and ``batch_idx`` continues, so that
+    hooks which count batches are right. Resumed with another batch size or number of
+    processes, it continues at the same fraction of the epoch.
 
     Args:
         runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals: As
@@ -36,32 +37,35 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         iterations_run (int): Iterations done by this process.
-        moved (bool): Whether it goes on at another iteration than its checkpoint's.
+        moved (bool): Whether it continues at another iteration than its checkpoint's.
             Accumulated gradients count from the new one.
     """
 
     _iter: int
 
-    def __init__(self, runner, dataloader: DataLoader | dict, *args, **kwargs) -> None:
+    def __init__(
+        self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
         self.iterations_run = 0
         self.moved = False
         self._done = 0  # batches of the current epoch
         if len(self.dataloader) == 0:
+            size = images_per_rank(self.dataloader)
             raise ConfigError(
                 f'{len(self.dataloader.dataset)} images over {runner.world_size} '
-                f'process(es) do not fill one batch of {_batch_size(self.dataloader)}; '
+                f'process(es) do not fill one batch of {size}; '
                 'lower train_dataloader.batch_size'
             )
 
     def run(self) -> nn.Module:
-        """Launch training, or continue it."""
+        """Start or continue training."""
         if self._iter > 0:
             self._done = self._resumed_position()
         return super().run()
 
     def run_epoch(self) -> None:
-        """Run what is left of one epoch."""
+        """Run the remaining iterations of one epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         for batch_idx, data_batch in self._remaining():
@@ -70,14 +74,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
-    def _remaining(self) -> Iterable[tuple[int, dict]]:
-        """Batches of the epoch that are not done, with their numbers."""
+    def _remaining(self) -> Iterable[tuple[int, Any]]:
+        """Remaining batches of the epoch, with their numbers."""
         done, self._done = self._done, 0
         batches: Iterable[dict] = self.dataloader
         if done:
             sampler = epoch_sampler(self.dataloader)
             if sampler is not None:
-                sampler.skip(done * _batch_size(self.dataloader))
+                sampler.skip(done * (images_per_rank(self.dataloader) or 1))
             else:  # a foreign sampler: read and drop
                 batches = islice(self.dataloader, done, None)
         if self.dataloader.pin_memory:  # as fast_views sets it where there is a GPU
@@ -110,7 +114,3 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if done:
             print_log(f'Skipping {done} of {now} iterations done', logger='current')
         return done
-
-
-def _batch_size(dataloader: DataLoader) -> int:
-    return dataloader.batch_sampler.batch_size

@@ -1,8 +1,8 @@
-"""The next batch travels to the GPU while the present one is computed."""
+"""Copy the next batch to the GPU while the current one is computed."""
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import is_tensor
@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
     """Yield batches with their ``inputs`` on a device, one copied ahead.
 
-    Copies run on a stream of their own, and need pinned batches to do so beside the
-    computation. On devices other than CUDA batches are passed on as they are.
+    Copies run on a stream of their own, in parallel with the computation where batches
+    are pinned. For devices other than CUDA, batches are yielded unchanged.
 
     Args:
-        batches (Iterable[dict]): ``inputs`` is a tensor, or tensors in lists, as the
-            views are; it keeps its form, and the rest of a batch stays.
+        batches (Iterable[dict]): ``inputs`` is a tensor or nested lists of tensors, as
+            the views are; other entries stay where they are.
         device (torch.device): Where the model is.
     """
     if device.type != 'cuda':
@@ -41,9 +41,9 @@ def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
 
 
 def _awaited(batch: dict, copied: torch.cuda.Event) -> dict:
-    """Let the device's present stream wait for the copy; the host does not."""
-    present = torch.cuda.current_stream()
-    present.wait_event(copied)
+    """Let the device's current stream wait for the copy; the host does not wait."""
+    current = torch.cuda.current_stream()
+    current.wait_event(copied)
     for x in filter(is_tensor, tree_leaves(batch['inputs'])):
-        x.record_stream(present)  # its memory is not to be reused before
+        x.record_stream(current)  # its memory is not reused earlier
     return batch

@@ -14,8 +14,9 @@ which trains the whole network, and freezes its first stage in the second half.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 

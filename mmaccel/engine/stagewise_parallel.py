@@ -1,14 +1,15 @@
-"""Data parallelism whose traffic follows the parameters that a step updates."""
+"""Data parallelism that communicates the gradients a step computed, and no others."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 from mmengine.device import get_device
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmselfsup.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ _MIB = 2**20
 
 
 class _Reduction(NamedTuple):
-    """Gradients on their way: the request, their sum, and whose they are."""
+    """A reduction in progress: its handle, the flat gradients, their parameters."""
 
     work: Any
     flat: Tensor
@@ -28,43 +29,43 @@ class _Reduction(NamedTuple):
 
 @MODEL_WRAPPERS.register_module()
 class StagewiseDataParallel(nn.Module):
-    """Averages over ranks the gradients that a backward pass gave, and no others.
+    """Averages over ranks the gradients that a backward pass computed, and no others.
 
-    ``DistributedDataParallel`` reduces every parameter in every step. With an exit
-    drawn, those behind it have no gradient; it then has to search the graph for them
-    (``find_unused_parameters``) and sums zeros: ResNet-50's last stage holds 15 of
-    23.5 million parameters and is trained in a quarter of the steps. Here a parameter
+    ``DistributedDataParallel`` reduces every parameter in every step. Parameters after
+    the exit have no gradient; it then has to search the graph for them
+    (``find_unused_parameters``) and sums zeros: ResNet-50's last stage has 15 of 23.5
+    million parameters and is trained in a quarter of the steps. Here a parameter
     without a gradient costs nothing, and its ``grad`` stays None.
 
-    Gradients are reduced in buckets, each within one stage or projector, as soon as
-    all of a bucket have come, while the backward pass goes on; what is left of buckets
-    that came in part follows at its end. All ranks draw the same exit
-    (:class:`PartialBackpropHook`), so they agree on the order without talking.
+    Gradients are reduced in buckets, each within one stage or projector, as soon as a
+    bucket is complete, during the backward pass; incomplete buckets follow at its end.
+    All ranks draw the same exit (:class:`PartialBackpropHook`), so they agree on the
+    order without communication.
 
     Args:
-        module (nn.Module): The model.
+        module (BaseModel): The model.
         bucket_mb (float): Largest bucket in MiB, above 0. Defaults to 25, as
             ``DistributedDataParallel``.
 
     Attributes:
-        bytes_reduced (int): Bytes of gradients handed to reductions so far.
+        bytes_reduced (int): Bytes of gradients reduced so far.
 
     Note:
-        On construction rank 0's parameters and buffers are sent to all. Buffers are
-        each rank's own after that, as with MMEngine's default. Without a GPU every
-        ``SyncBatchNorm`` becomes a plain one, since torch has none for CPUs.
+        On construction rank 0's parameters and buffers are broadcast. Afterwards each
+        rank has its own buffers, as with MMEngine's default. Without a GPU every
+        ``SyncBatchNorm`` becomes a plain batch norm, since torch has none for CPUs.
     """
 
-    def __init__(self, module: nn.Module, bucket_mb: float = 25.0) -> None:
+    def __init__(self, module: BaseModel, bucket_mb: float = 25.0) -> None:
         super().__init__()
         if get_device() == 'cpu':
-            module = revert_sync_batchnorm(module)
+            revert_sync_batchnorm(module)
         self.module = module
         self.bytes_reduced = 0
         self._synchronise = True  # of forward passes from now on
         self._reducing = True  # of the backward pass to come
         self._reductions: list[_Reduction] = []
-        self._came: dict[nn.Parameter, None] = {}  # in the order of their coming
+        self._ready: dict[nn.Parameter, None] = {}  # in the order of arrival
         for x in [*module.parameters(), *module.buffers()]:
             dist.broadcast(x.detach(), src=0)
         self._buckets = make_buckets(module, int(bucket_mb * _MIB))
@@ -75,7 +76,7 @@ class StagewiseDataParallel(nn.Module):
             for p in bucket
         ]
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module."""
         self._reducing = self._synchronise
         return self.module(*args, **kwargs)
@@ -85,7 +86,7 @@ class StagewiseDataParallel(nn.Module):
         with optim_wrapper.optim_context(self):
             self._reducing = self._synchronise
             data = self.module.data_preprocessor(data, training=True)
-            losses = self.module._run_forward(data, mode='loss')
+            losses: Any = self.module._run_forward(data, mode='loss')
         loss, log_vars = self.module.parse_losses(losses)
         optim_wrapper.update_params(loss)
         return log_vars
@@ -108,14 +109,14 @@ class StagewiseDataParallel(nn.Module):
             self._synchronise = before
 
     def _collect(self, parameter: nn.Parameter) -> None:
-        """Note a gradient that has come; send its bucket off if it is full."""
+        """Note a gradient that is ready; reduce its bucket if it is complete."""
         if not self._reducing:
             return
-        if not self._came:
+        if not self._ready:
             Variable._execution_engine.queue_callback(self._finish)
-        self._came[parameter] = None
+        self._ready[parameter] = None
         bucket = self._bucket_of[parameter]
-        if all(p in self._came for p in bucket):
+        if all(p in self._ready for p in bucket):
             self._reduce(bucket)
 
     def _reduce(self, parameters: list[nn.Parameter]) -> None:
@@ -126,11 +127,11 @@ class StagewiseDataParallel(nn.Module):
         self._reductions.append(_Reduction(work, flat, parameters))
 
     def _finish(self) -> None:
-        """Reduce what is left, and wait for all of it."""
+        """Reduce incomplete buckets, and wait for all reductions."""
         for bucket in self._buckets:
-            came = [p for p in bucket if p in self._came]
-            if 0 < len(came) < len(bucket):
-                self._reduce(came)
+            ready = [p for p in bucket if p in self._ready]
+            if 0 < len(ready) < len(bucket):
+                self._reduce(ready)
         for work, flat, parameters in self._reductions:
             work.wait()
             gradients = _gradients(parameters)
@@ -139,7 +140,7 @@ class StagewiseDataParallel(nn.Module):
             ):
                 gradient.copy_(mean)
         self._reductions.clear()
-        self._came.clear()
+        self._ready.clear()
 
 
 def make_buckets(module: nn.Module, capacity: int) -> list[list[nn.Parameter]]:
@@ -150,8 +151,8 @@ def make_buckets(module: nn.Module, capacity: int) -> list[list[nn.Parameter]]:
         capacity (int): Bytes after which a bucket is full.
 
     Returns:
-        list[list[nn.Parameter]]: Each of one stage, projector or head, of one type and
-        device.
+        list[list[nn.Parameter]]: Each within one stage, projector or head, of one type
+        and device.
     """
     buckets: list[list[nn.Parameter]] = []
     previous, size = None, 0
@@ -173,7 +174,7 @@ def after_accumulation(
     """Call a hook whenever a backward pass has added to a parameter's gradient.
 
     Returns:
-        What keeps the hook alive; torch < 2.1 forgets the node otherwise.
+        A reference that keeps the hook alive in torch < 2.1.
     """
     if hasattr(parameter, 'register_post_accumulate_grad_hook'):
         return parameter.register_post_accumulate_grad_hook(hook)

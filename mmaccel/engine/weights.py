@@ -1,4 +1,4 @@
-"""Weights that fit the network they are loaded into, or are refused by name."""
+"""Load weights that fit their network; reject others with the mismatching names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import zipfile
-from typing import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from mmengine.config import Config
@@ -54,12 +54,12 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
         content = torch.load(path, map_location='cpu', weights_only=_SAFELY)
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f'{path} is no checkpoint of weights that can be read safely; save its '
+            f'{path} has more than weights and cannot be read safely; save its '
             "weights alone with torch.save({'state_dict': model.state_dict()}, path)"
         ) from error
     except Exception as error:  # a damaged file can raise anything
         raise ConfigError(
-            f'the checkpoint {path} is damaged or cut off; copy it again, or take an '
+            f'the checkpoint {path} is damaged or cut off; copy it again, or use an '
             'earlier one'
         ) from error
     for key in ('state_dict', 'model'):
@@ -78,7 +78,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 def backbone_weights(
     path: str | os.PathLike, prefix: str = PREFIX
 ) -> dict[str, Tensor]:
-    """Read the weights below a prefix, with the names a plain backbone gives them.
+    """Read the weights under a prefix, by their names in a plain backbone.
 
     Args:
         path (str or PathLike): As :func:`read_weights`.
@@ -86,7 +86,7 @@ def backbone_weights(
             backbone alone. Defaults to ``'backbone.'``.
 
     Raises:
-        ConfigError: If nothing has the prefix, naming those that would do; or as
+        ConfigError: If no backbone has the prefix, with those that one has; or as
             :func:`read_weights`.
     """
     weights = read_weights(path)
@@ -109,9 +109,9 @@ def backbone_weights(
 def load_backbone(
     backbone: nn.Module, path: str | os.PathLike, prefix: str = PREFIX
 ) -> None:
-    """Load a checkpoint's backbone, and refuse one that does not fit.
+    """Load a checkpoint's backbone; one that does not fit raises.
 
-    A wrong prefix or depth is but a warning upstream, and the metric silently low.
+    Upstream only warns of a wrong prefix or depth, and evaluates random weights.
 
     Args:
         backbone (nn.Module): The network.
@@ -119,8 +119,8 @@ def load_backbone(
         prefix (str): As :func:`backbone_weights`.
 
     Raises:
-        ConfigError: If a shape differs, if less than 95 % of the network's or of the
-            checkpoint's names are matched, or as :func:`backbone_weights`.
+        ConfigError: If a shape differs, if fewer than 95 % of the network's or of the
+            checkpoint's names match, or as :func:`backbone_weights`.
 
     Note:
         Replaces the weights and logs one line.
@@ -132,10 +132,10 @@ def load_backbone(
 
 
 def set_pretrained(cfg: Config, path: str, prefix: str = PREFIX) -> None:
-    """Name the checkpoint wherever a model's config waits for one.
+    """Set the checkpoint wherever a model's config has ``checkpoint=None``.
 
     Those places have ``init_cfg=dict(type='Pretrained', checkpoint=None)``. Without
-    any, all that name another checkpoint get this one, or else the backbone does.
+    any, all that have another checkpoint get this one, or else the backbone does.
 
     Args:
         cfg (Config): A training's config, changed in place.
@@ -165,27 +165,27 @@ def set_pretrained(cfg: Config, path: str, prefix: str = PREFIX) -> None:
 
 
 def drop_pretrained(cfg: Config) -> None:
-    """Let nothing wait for a checkpoint: all weights come from a run's own one."""
+    """Drop ``checkpoint=None``: all weights come from the run's own checkpoint."""
     for node in dicts(cfg.model):
         if isinstance(node.get('init_cfg'), dict) and _waits(node['init_cfg']):
             node['init_cfg'] = None
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Refuse pretrained weights that would be loaded in part.
+    """Reject pretrained weights that would be loaded only in part.
 
-    Looks at every module whose ``init_cfg`` names a local checkpoint, as MMEngine will
-    when training starts. Modules that share a checkpoint are looked at together: a
+    Checks every module whose ``init_cfg`` has a local checkpoint, which MMEngine loads
+    when training starts. Modules with the same checkpoint are checked together: a
     detector's backbone and its shared head are two parts of one ResNet.
 
     Args:
         model (nn.Module): The model, wrapped or not.
 
     Raises:
-        ConfigError: As :func:`load_backbone`, or if a checkpoint is yet to be named.
+        ConfigError: As :func:`load_backbone`, or if a checkpoint is missing.
 
     Note:
-        Logs one line a checkpoint; loads nothing.
+        Logs one line per checkpoint; loads nothing.
     """
     groups: dict[tuple[str, str], list[tuple[str, nn.Module]]] = {}
     for name, module in model.named_modules():
@@ -196,7 +196,7 @@ def check_pretrained(model: nn.Module) -> None:
             path = one.get('checkpoint')
             if not path:
                 raise ConfigError(
-                    f'no pretrained weights are named for {name}; give --pretrained '
+                    f'{name} has no pretrained weights; give --pretrained '
                     'CHECKPOINT, or train from random weights with --cfg-options '
                     f'model.{re.sub("^module.", "", name)}.init_cfg=None'
                 )
@@ -215,11 +215,11 @@ def check_pretrained(model: nn.Module) -> None:
 
 @WEIGHT_INITIALIZERS.register_module('Pretrained', force=True)
 class CheckedPretrained(PretrainedInit):
-    """MMEngine's, but silent about parts that belong to other modules.
+    """MMEngine's, without warnings of weights that belong to other modules.
 
     MMEngine lists every name of a checkpoint that a module lacks, although a detector's
-    backbone and head share one. Where :func:`check_pretrained` has looked, the weights
-    are loaded without that; elsewhere this is MMEngine's.
+    backbone and head share one. Modules that :func:`check_pretrained` has accepted are
+    loaded without that list; for others this is MMEngine's.
     """
 
     def __call__(self, module: nn.Module) -> None:
@@ -236,7 +236,7 @@ class CheckedPretrained(PretrainedInit):
 
 
 def check_whole(model: nn.Module, path: str | os.PathLike) -> None:
-    """Refuse to evaluate a checkpoint that leaves any of a model's weights random.
+    """Reject a checkpoint that leaves any of a model's weights random.
 
     Args:
         model (nn.Module): The model, wrapped or not.
@@ -246,7 +246,7 @@ def check_whole(model: nn.Module, path: str | os.PathLike) -> None:
         ConfigError: If a name is missing or a shape differs; or as
             :func:`read_weights`.
     """
-    _refuse_another(model, read_weights(path), path, ('missing', 'shape'))
+    _reject_another(model, read_weights(path), path, ('missing', 'shape'))
 
 
 def load_whole(model: nn.Module, path: str | os.PathLike) -> None:
@@ -264,11 +264,11 @@ def load_whole(model: nn.Module, path: str | os.PathLike) -> None:
         Replaces the weights.
     """
     weights = read_weights(path)
-    _refuse_another(model, weights, path, ('missing', 'unexpected', 'shape'))
+    _reject_another(model, weights, path, ('missing', 'unexpected', 'shape'))
     model.load_state_dict(_unwrapped(weights), strict=False)
 
 
-def _refuse_another(
+def _reject_another(
     model: nn.Module,
     weights: Mapping[str, Tensor],
     path: str | os.PathLike,
@@ -305,7 +305,7 @@ def mismatch(
 
 
 def summary(found: dict[str, list[str]]) -> str:
-    """Put what :func:`mismatch` found into words, three names a kind."""
+    """Put what :func:`mismatch` found into words, with three names of each kind."""
     titles = dict(
         missing='missing in it', unexpected='not in the model', shape='of another shape'
     )
@@ -334,7 +334,7 @@ def _check_fit(
             f'the weights of {path} do not fit {into}: {matched} of its '
             f'{len(wanted)} names are among the {len(offered)} under the prefix '
             f"'{prefix}' ({summary(found)}); give the checkpoint of a backbone of the "
-            'same kind and depth, or set depth and kind in model.backbone to its own'
+            'same kind and depth, or set depth and kind in model.backbone'
         )
     print_log(
         f'Pretrained weights for {into}: {matched} of {len(wanted)} names matched, '
@@ -344,7 +344,7 @@ def _check_fit(
 
 
 def _prefixes(weights: Iterable[str]) -> list[str]:
-    """What precedes the first block of a ResNet in these names."""
+    """Prefixes under which these names have the first block of a ResNet."""
     block = 'layer1.0.conv1.weight'
     return sorted({name[: -len(block)] for name in weights if name.endswith(block)})
 

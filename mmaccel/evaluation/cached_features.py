@@ -1,4 +1,4 @@
-"""Features on disk: computed once, used again while nothing they depend on changes."""
+"""Features on disk, reused while nothing they depend on changes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Iterable, Mapping, NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
 
 from mmaccel.fileio import write_atomically
 
@@ -29,14 +31,13 @@ class FeatureSet(NamedTuple):
 
 
 class FeatureCache:
-    """A folder of features and of what they were computed from.
+    """A folder with features and a key of what they were computed from.
 
-    Probes ask for the same features again and again, and a forward pass over the data
-    takes longer than all of them. The folder holds one network's features of one data
-    set; those of another replace them.
+    A forward pass over the data takes longer than the probes that use its features. The
+    folder has one network's features of one data set; those of another replace them.
 
     Args:
-        folder (str or Path): Its place; need not exist.
+        folder (str or Path): Need not exist.
         key (Mapping[str, str]): Whatever the features depend on, by name, as
             :func:`hash_file` and :func:`hash_dataset` give it.
     """
@@ -46,14 +47,14 @@ class FeatureCache:
         self.key = dict(key)
 
     def changed(self, stages: Iterable[str] = ()) -> list[str] | None:
-        """What keeps the features on disk from being used.
+        """Why the features on disk cannot be used.
 
         Args:
             stages (Iterable[str]): Names of the stages that are needed.
 
         Returns:
-            list[str], optional: Names of the key that have another value now, and of
-            stages that are not there; None if there are no features at all.
+            list[str], optional: Names in the key whose value changed, and missing
+            stages; None if there are no features at all.
         """
         try:
             before = self._content()
@@ -69,7 +70,7 @@ class FeatureCache:
         batches: Iterable[tuple[Mapping[str, torch.Tensor], list[int]]],
         size: int,
     ) -> None:
-        """Write a split's features as they come; :meth:`finish` makes them valid.
+        """Write a split's features batch by batch; :meth:`finish` makes them valid.
 
         Args:
             split (str): Its name.
@@ -95,14 +96,14 @@ class FeatureCache:
         np.save(folder / f'{_LABELS}.npy', np.asarray(labels, np.int64))
 
     def finish(self, stages: Sequence[str]) -> None:
-        """Let what was written, features of these stages, take older ones' place."""
+        """Replace older features by what was written, which has these stages."""
         content = json.dumps(dict(key=self.key, stages=list(stages)))
         write_atomically(self._unfinished / _KEY, content.encode())
         shutil.rmtree(self.folder, ignore_errors=True)
         os.replace(self._unfinished, self.folder)
 
     def read(self, split: str) -> FeatureSet:
-        """A split's features, read from the disk where they are used."""
+        """A split's features, memory-mapped."""
         return FeatureSet(
             {name: self._load(split, name) for name in self._content()['stages']},
             self._load(split, _LABELS),
@@ -129,16 +130,16 @@ def hash_file(path: str | Path) -> str:
 
 
 def hash_text(value: object) -> str:
-    """SHA-256 of nested settings, whatever the order of their names."""
+    """SHA-256 of nested settings, independent of the order of their names."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_dataset(dataset) -> str:
+def hash_dataset(dataset: BaseDataset) -> str:
     """A hash that changes with a data set's images or labels.
 
-    Images in memory count by their bytes, those on disk by name, size and date: reading
-    them all would take as long as computing their features.
+    Images in memory are hashed by their bytes, those on disk by name, size and date:
+    reading them all would take as long as computing their features.
 
     Args:
         dataset (BaseDataset): An MMEngine data set, with or without wrappers.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ class Curve(NamedTuple):
     """A metric against training time, of one run or the mean of several.
 
     ``label`` names it, ``n`` is the number of runs. ``step`` (iterations), ``seconds``
-    (mean training time), ``mean``, ``min`` and ``max`` have one entry a measurement.
+    (mean training time), ``mean``, ``min`` and ``max`` have one entry per evaluation.
     """
 
     label: str
@@ -28,9 +29,9 @@ class Curve(NamedTuple):
 def read_scalars(work_dir: str | Path) -> list[dict]:
     """All scalar records of a work directory, oldest first.
 
-    ``tools/train.py`` keeps one ``vis_data/scalars.json`` for a run and its
-    continuations, upstream's script one a start in folders named by their time. Half a
-    line, left by a process that was killed, is passed over.
+    ``tools/train.py`` writes one ``vis_data/scalars.json`` for a run and its
+    continuations, upstream's script one per start, in folders named by their time.
+    Incomplete lines of killed processes are skipped.
 
     Raises:
         FileNotFoundError: If there is no log.
@@ -58,9 +59,9 @@ def read_curve(
 ) -> Curve:
     """A metric of one run against its training time.
 
-    Where a run was resumed from an earlier position, the later life's records replace
-    the earlier's from there on. The epoch goes before the step, which counts anew where
-    an epoch has another number of iterations now.
+    Where a run was resumed from an earlier position, the resumed run's records replace
+    the earlier ones from there on. Positions are compared by epoch before step, since
+    steps count anew where the number of iterations per epoch has changed.
 
     Args:
         work_dir (str or Path): The run's work directory.
@@ -91,7 +92,7 @@ def read_curve(
 
 
 def average(curves: Iterable[Curve]) -> Curve:
-    """Mean, least and greatest value of runs with one label, where all were measured.
+    """Mean, least and greatest value of runs with one label, at their common steps.
 
     Raises:
         ValueError: If the runs have no step in common.

@@ -1,24 +1,23 @@
-"""A picture of features in two dimensions, coloured by class."""
+"""A plot of features in two dimensions, coloured by class."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 
-# as many as are tried to be told apart by name
-_MAX_NAMED = 20
+_MAX_NAMED = 20  # classes in the legend
 _TSNE_INPUT = 50
 
 
 def embed(
     features: np.ndarray, method: str = 'pca', seed: int = 0
 ) -> tuple[np.ndarray, tuple[str, str]]:
-    """Bring features to two dimensions by scikit-learn.
+    """Reduce features to two dimensions with scikit-learn.
 
-    They are scaled to unit length first: cosine similarity is what a contrastive loss
-    and the kNN accuracy look at.
+    They are scaled to unit length first, since a contrastive loss and the kNN accuracy
+    compare by cosine similarity.
 
     Args:
         features (np.ndarray): At least 3.
@@ -38,8 +37,8 @@ def embed(
 
     if len(features) < 3:
         raise ValueError(
-            f'{len(features)} image(s) make no picture; use 3 or more (--num, or a '
-            'larger set)'
+            f'{len(features)} image(s) are too few; use 3 or more (--num, or a larger '
+            'set)'
         )
     unit = normalize(features)
     if method == 'pca':
@@ -72,8 +71,8 @@ def plot_embedding(
     Args:
         points (np.ndarray): (N, 2) from :func:`embed`.
         labels (np.ndarray): (N,) classes, indices of ``classes``.
-        classes (Sequence[str]): Their names; more than 20 are not named.
-        axis_names (tuple[str, str]): Empty where coordinates mean nothing.
+        classes (Sequence[str]): Their names; more than 20 have no legend.
+        axis_names (tuple[str, str]): Empty where coordinates have no meaning.
         title (str): Title.
         out (str or Path): File to write; its ending chooses the format.
     """
@@ -86,7 +85,7 @@ def plot_embedding(
     palette = plt.get_cmap('tab10' if len(present) <= 10 else 'tab20')
     colour = {label: palette(i % palette.N) for i, label in enumerate(present)}
     style = {'font.size': 9, 'legend.frameon': False, 'axes.linewidth': 0.6}
-    # points of one class must not all lie on top of the others'
+    # so that no class covers the others
     order = np.random.default_rng(0).permutation(len(points))
     with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=(5.6, 4.2), constrained_layout=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Iterable, Iterator
 
 import torch
+from mmengine.model import BaseModel
 from torch import nn
 
 from mmaccel.models.utils.backbones import stage_names, view_with
@@ -13,10 +14,10 @@ from mmaccel.models.utils.backbones import stage_names, view_with
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Set every module to evaluation, and give each its own mode back on exit.
+    """Set every module to evaluation mode, and restore each module's mode on exit.
 
-    ``model.train()`` would not do for the way back: it also wakes modules that the user
-    keeps in evaluation, such as frozen normalisation layers.
+    ``model.train()`` on exit would also change modules that the user keeps in
+    evaluation mode, such as frozen normalisation layers.
     """
     training = {module: module.training for module in model.modules()}
     for module in training:
@@ -30,7 +31,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def extract_features(
-    model: nn.Module, batches: Iterable[dict]
+    model: BaseModel, batches: Iterable[dict]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and labels of all batches, from the last stage of the backbone.
 
@@ -38,7 +39,7 @@ def extract_features(
     preprocessor and the backbone run, in evaluation mode: no buffer changes.
 
     Args:
-        model (nn.Module): An MMSelfSup algorithm, not wrapped.
+        model (BaseModel): An MMSelfSup algorithm, not wrapped.
         batches (Iterable[dict]): Batches of ``inputs``, whose first view is used, and
             ``data_samples`` with ``gt_label``.
 
@@ -46,10 +47,11 @@ def extract_features(
         returns: features (N, D) in fp32 and labels (N,), on the model's device.
     """
     features, labels = [], []
+    backbone = model.get_submodule('backbone')
     with evaluation_mode(model):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)
-            features.append(_pool(model.backbone(inputs[0])))
+            features.append(_pool(backbone(inputs[0])))
             labels += [sample_label(sample) for sample in samples]
     x = torch.cat(features).float()
     return x, torch.as_tensor(labels, device=x.device)
@@ -57,19 +59,20 @@ def extract_features(
 
 @torch.no_grad()
 def extract_stage_features(
-    model: nn.Module, batches: Iterable[dict], amp: torch.dtype | None = None
+    model: BaseModel, batches: Iterable[dict], amp: torch.dtype | None = None
 ) -> Iterator[tuple[list[torch.Tensor], list[int]]]:
     """Features after the stem and after every stage, and labels, batch by batch.
 
     Args:
-        model (nn.Module): As for :func:`extract_features`.
+        model (BaseModel): As for :func:`extract_features`.
         batches (Iterable[dict]): As for :func:`extract_features`.
         amp (torch.dtype, optional): Type of mixed precision. By default none.
 
     Yields:
         tuple: As :func:`pooled_stages` gives them, and the batch's labels.
     """
-    forward = pooled_stages(model.backbone)
+    backbone = model.get_submodule('backbone')
+    forward = pooled_stages(backbone)
     with evaluation_mode(model):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)
@@ -81,11 +84,11 @@ def extract_stage_features(
 def pooled_stages(
     backbone: nn.Module,
 ) -> Callable[[torch.Tensor], list[torch.Tensor]]:
-    """A forward pass that keeps what every stage computes, averaged over its area.
+    """A forward pass that returns every stage's map, averaged over its area.
 
-    The stem's map is taken before its pooling, as upstream's ``out_indices=0`` takes
-    it. It is computed by upstream's own ``forward`` on a view of the backbone that ends
-    there, so that every stem works.
+    The stem's map is taken before its pooling, as with upstream's ``out_indices=0``. It
+    is computed by upstream's own ``forward`` on a view of the backbone that ends there,
+    so that every stem works.
 
     Args:
         backbone (nn.Module): Any class with a stem and ``layer1`` ... ``layerN``.
@@ -97,14 +100,14 @@ def pooled_stages(
         ValueError: If the backbone has no stages.
     """
     names = stage_names(backbone)
-    behind = [*names, 'maxpool'] if hasattr(backbone, 'maxpool') else names
-    stem = view_with(backbone, {name: nn.Identity() for name in behind})
+    pool = getattr(backbone, 'maxpool', None)
+    later = [*names, 'maxpool'] if pool else names
+    stem = view_with(backbone, {name: nn.Identity() for name in later})
 
     def forward(x: torch.Tensor) -> list[torch.Tensor]:
         x = _last(stem(x))
         pooled = [_pool(x)]
-        if 'maxpool' in behind:
-            x = backbone.maxpool(x)
+        x = pool(x) if pool else x
         for name in names:
             x = getattr(backbone, name)(x)
             pooled.append(_pool(x))

@@ -1,4 +1,4 @@
-"""Labelled images for an evaluation, from a config or a folder."""
+"""Labelled images for evaluations, from a config or a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmaccel.errors import ConfigError
 
 from .features import sample_label
 
-#: Images that are learnt from, and those to classify.
+#: Training images, and those to classify.
 SPLITS = ('train', 'test')
 
 _LAYOUT = 'with train/<class>/* and test/<class>/* or val/<class>/*'
@@ -28,7 +28,7 @@ def labelled_sets(cfg: Config, data_root: str | None = None) -> dict[str, dict]:
     Args:
         cfg (Config): The pretraining's config.
         data_root (str, optional): Folder with ``train/`` and ``test/`` or ``val/``, a
-            sub-folder a class in each, or ImageNet's layout with ``meta/*.txt``. By
+            sub-folder per class in each, or ImageNet's layout with ``meta/*.txt``. By
             default the sets of the config's ``KNNHook``.
 
     Returns:
@@ -41,7 +41,7 @@ def labelled_sets(cfg: Config, data_root: str | None = None) -> dict[str, dict]:
 
 
 def folder_set(cfg: Config, folder: str, ann_file: str = '') -> dict:
-    """Config of a folder with one sub-folder a class, cut as upstream tests.
+    """Config of a folder with one sub-folder per class, cropped as upstream tests.
 
     Args:
         cfg (Config): The pretraining's config.
@@ -106,7 +106,7 @@ def load_set(
 
 
 def _monitor_sets(cfg: Config) -> dict[str, dict]:
-    """The images that the pretraining is watched by."""
+    """The labelled images of the pretraining's ``KNNHook``."""
     for name, hook in hooks(cfg, 'KNNHook'):
         loaders = {split: f'{split}_dataloader' for split in SPLITS}
         for loader in loaders.values():
@@ -120,7 +120,7 @@ def _monitor_sets(cfg: Config) -> dict[str, dict]:
 
 
 def _folder_sets(cfg: Config, data_root: str) -> dict[str, dict]:
-    """Images in a folder a class, or in upstream's layout of ImageNet."""
+    """Images with one folder per class, or in upstream's layout of ImageNet."""
     folders = {'train': 'train', 'test': 'test'}
     if not Path(data_root, 'test').is_dir() and Path(data_root, 'val').is_dir():
         folders['test'] = 'val'

@@ -1,9 +1,10 @@
-"""Linear classification of frozen features that are at hand."""
+"""Linear classification of frozen features."""
 
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -11,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-#: Weights of the L2 penalty that are tried, beside the mean cross-entropy.
+#: Candidate weights of the L2 penalty, relative to the mean cross-entropy.
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
-#: Share of the training images that the penalty is chosen on.
+#: Share of the training images on which the penalty is chosen.
 HELD_OUT = 0.1
 
 _MAX_ITER = 1000
@@ -37,22 +38,22 @@ def linear_probe(
     seed: int = 0,
     penalties: Sequence[float] = PENALTIES,
 ) -> LinearResult:
-    """Train a linear classifier to its optimum and count its hits.
+    """Accuracy of a linear classifier trained to its optimum.
 
-    With features at hand the classifier is a convex problem: instead of a schedule of
+    On fixed features the classifier is a convex problem: instead of a schedule of
     epochs and learning rates, L-BFGS solves it (scikit-learn's logistic regression).
-    Features are standardised by the training images. The penalty is the one that
-    classifies a tenth of the training images best when trained on the others, of equal
-    ones the largest; the classifier is then trained on all. Test images have no part
-    in the choice.
+    Features are standardised with the training images' statistics. The penalty is the
+    one that classifies a held-out tenth of the training images best, the largest of
+    equal ones; the classifier is then trained on all training images. Test images are
+    not used for the choice.
 
     Args:
         features (np.ndarray): Of the training images.
         labels (np.ndarray): Their classes.
         test_features (np.ndarray): Of the images to classify.
         test_labels (np.ndarray): Their classes.
-        seed (int): Of the choice of held-out images. Defaults to 0.
-        penalties (Sequence[float]): To choose from, above 0.
+        seed (int): Seed of the choice of held-out images. Defaults to 0.
+        penalties (Sequence[float]): Candidates, above 0.
 
     Shape:
         features: (N, D); labels: (N,); test_features: (M, D); test_labels: (M,).
@@ -85,7 +86,7 @@ def linear_probe(
 
 
 class _Path:
-    """Classifiers of the same images under falling penalties."""
+    """Classifiers of the same images under decreasing penalties."""
 
     def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
         self._scaler = StandardScaler()

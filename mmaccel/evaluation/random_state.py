@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ import torch
 def keep_random_state() -> Iterator[None]:
     """Restore every global random generator on exit.
 
-    A monitor must not change what it monitors: whatever the body draws from Python,
-    NumPy, torch or the current CUDA device, training goes on as if it had not run.
+    Whatever the body draws from Python, NumPy, torch or the current CUDA device,
+    training continues as if it had not run.
     """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None

@@ -1,9 +1,10 @@
-"""The picture of accuracy against training time."""
+"""Plots of accuracy against training time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .curves import Curve
 
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart.
+#: Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-#: matplotlib's settings for this picture and those that stand beside it.
+#: matplotlib's settings for this plot and those beside it.
 STYLE = {
     'font.size': 9,
     'axes.spines.top': False,
@@ -35,20 +36,18 @@ def plot_time_accuracy(
     metric: str = 'knn_top1',
     metadata: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Draw curves as figure 3 of the paper does.
+    """Draw curves like figure 3 of the paper.
 
-    Where runs are several, ``n`` says how many, the line is their mean and the band
-    their range.
-
-    A method and its accelerated form, labelled ``X`` and ``Accel-X``, share a colour;
-    the accelerated one is solid, the other dashed.
+    Of several runs, ``n`` is their number, the line their mean and the band their
+    range. A method and its accelerated form, labelled ``X`` and ``Accel-X``, have one
+    colour; the accelerated one is solid, the other dashed.
 
     Args:
         curves (Sequence[Curve]): At least one.
         out (str or Path): File to write; its ending chooses the format.
         metric (str): Their metric, for the label of the axis.
-        metadata (Mapping, optional): What the file says of itself, as matplotlib's
-            ``savefig`` takes it. By default what matplotlib writes.
+        metadata (Mapping, optional): The file's metadata, as for matplotlib's
+            ``savefig``. By default matplotlib's.
     """
     import matplotlib
 
@@ -75,7 +74,7 @@ def plot_time_accuracy(
 def draw_curves(
     axes: Axes, curves: Sequence[Curve], positions: Sequence[np.ndarray]
 ) -> None:
-    """Draw curves in their families' colours, with bands and labels.
+    """Draw curves in their methods' colours, with bands and labels.
 
     Args:
         axes (Axes): matplotlib's.
@@ -108,10 +107,10 @@ def draw_curves(
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
-    """Name the curves: within the axes, or above them where there are many.
+    """Add the legend: within the axes, or above them where curves are many.
 
     Args:
-        figure (Figure): matplotlib's; it grows by a legend that is above its axes.
+        figure (Figure): matplotlib's; it grows by a legend above its axes.
         axes (Axes): Its axes, with all curves drawn.
     """
     style = dict(handlelength=2.8, fontsize=8)

@@ -1,4 +1,4 @@
-"""VOC detection in the figures the papers print, with the protocol in their names."""
+"""VOC detection metrics as papers report them, named by their protocol."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _PROTOCOLS = {'11point': '11points', 'area': 'area'}  # MMDetection's word for e
 class VOCAPMetric(VOCMetric):
     """AP, AP50 and AP75 in percent, by both of VOC's protocols.
 
-    MMDetection's VOC metric gives thousandths at one overlap. Table 3 has AP50 and the
-    mean over ten overlaps, hundredths of a percent apart. VOC2007's own protocol takes
-    the precision at eleven recalls, and so does Detectron2, with which the paper
-    measured; VOC2010 and later take the area below the curve. The two differ by several
-    points, so each figure carries its protocol: ``voc07_11point/AP50``,
+    MMDetection's VOC metric rounds to three digits and has one overlap. The paper's
+    table 3 has AP50 and the mean over ten overlaps, to hundredths of a percent.
+    VOC2007's protocol, and Detectron2, which the paper used, take the precision at
+    eleven recalls; VOC2010 and later take the area below the curve. The two differ by
+    several points, so each name has its protocol: ``voc07_11point/AP50``,
     ``voc07_area/AP50``.
 
-    Matching is MMDetection's: a detection counts for the box it overlaps most, at an
-    overlap of the threshold or more, once a box; corners are pixels, both included;
-    difficult objects count neither way; classes without objects are left out of the
+    Matching is MMDetection's: a detection is assigned to the box it overlaps most, at
+    an overlap of the threshold or more, once per box; corners are pixels, both
+    included; difficult objects are ignored; classes without objects are left out of the
     mean.
 
     Args:

@@ -1,7 +1,7 @@
-"""Try each upstream defect before and after its mend; print the errors as JSON.
+"""Try each upstream defect before and after its patch; print the errors as JSON.
 
-``test_mends.py`` runs this in a process of its own, where ``mmaccel/__init__`` has not
-mended anything: the package is put into ``sys.modules`` by hand, without running it.
+``test_patches.py`` runs this in a process of its own, where ``mmaccel/__init__`` has
+patched nothing: the package is put into ``sys.modules`` by hand, without running it.
 """
 
 import importlib
@@ -88,16 +88,11 @@ for probe in (
     collate_scope,
 ):
     name = probe.__name__
-    mend = importlib.import_module(f'mmaccel.compat.{name}')
-    results[name] = {
-        'before': attempt(probe),
-        'needed': mend.is_needed(),
-        'applied': mend.apply(),
-        'after': attempt(probe),
-        'needed_after': mend.is_needed(),
-        'applied_again': mend.apply(),
-        'after_again': attempt(probe),
-    }
+    patch = importlib.import_module(f'mmaccel.compat.{name}')
+    results[name] = {'before': attempt(probe), 'needed': patch.is_needed()}
+    if results[name]['needed']:
+        patch.apply()
+    results[name].update(after=attempt(probe), needed_after=patch.is_needed())
     if name == 'mmcv_ops':
         results['mmdet_in_pretraining'] = 'mmdet.models' in sys.modules
 

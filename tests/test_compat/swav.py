@@ -1,4 +1,4 @@
-"""Small SwAV runs, and upstream's own code as it was before the mends."""
+"""Small SwAV runs, and upstream's own code as it was before the patches."""
 
 import functools
 import importlib.util
@@ -23,7 +23,7 @@ _runs = itertools.count()
 def upstream_sinkhorn():
     """Upstream's function, from a fresh copy of its module."""
     path = sys.modules['mmselfsup.utils.distributed_sinkhorn'].__file__
-    spec = importlib.util.spec_from_file_location('unmended_sinkhorn', path)
+    spec = importlib.util.spec_from_file_location('unpatched_sinkhorn', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.distributed_sinkhorn

@@ -1,4 +1,4 @@
-"""The mended hue turn equals one computed here, for both signs and backends."""
+"""The patched hue turn equals one computed here, for both signs and backends."""
 
 import cv2
 import mmcv

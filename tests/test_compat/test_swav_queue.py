@@ -173,4 +173,3 @@ def test_a_queue_of_another_size_is_refused_with_a_warning():
 def test_it_answers_to_upstreams_name():
     assert HOOKS.get('SwAVHook') is SwAVHook
     assert not swav_queue.is_needed()
-    assert not swav_queue.apply()

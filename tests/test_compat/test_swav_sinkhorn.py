@@ -33,7 +33,7 @@ def plain_sinkhorn(x, iterations, epsilon):
 
 
 def of_this_rank(rank):
-    """Codes of one half of the samples: upstream's way, and mended."""
+    """Codes of one half of the samples: upstream's way, and patched."""
     part = scores().chunk(2)[rank]
     return [f(part, 3, 2, SHARP) for f in (upstream_sinkhorn(), distributed_sinkhorn)]
 
@@ -41,10 +41,10 @@ def of_this_rank(rank):
 def test_two_processes_equal_one_with_all_samples(tmp_path):
     expected = plain_sinkhorn(scores(), 3, SHARP).float()
 
-    upstream, mended = map(torch.cat, zip(*two_ranks(of_this_rank, tmp_path)))
+    upstream, patched = map(torch.cat, zip(*two_ranks(of_this_rank, tmp_path)))
 
-    assert (upstream - expected).abs().max() > 1e-2, 'upstream needs no mend any more'
-    torch.testing.assert_close(mended, expected, atol=1e-6, rtol=0)
+    assert (upstream - expected).abs().max() > 1e-2, 'upstream needs no patch any more'
+    torch.testing.assert_close(patched, expected, atol=1e-6, rtol=0)
 
 
 def test_one_process_equals_upstream():
@@ -83,7 +83,6 @@ def test_is_needed_looks_at_what_the_function_does(monkeypatch):
     module = swav_sinkhorn._upstream()
 
     assert not swav_sinkhorn.is_needed()
-    assert not swav_sinkhorn.apply()
 
     # from a module of its own, as the probe replaces that module's all_reduce
     original = upstream_sinkhorn()

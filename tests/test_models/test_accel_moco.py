@@ -347,7 +347,7 @@ def test_without_the_hook_the_last_exit_is_trained_and_the_user_told(caplog):
     ('overrides', 'message'),
     [
         (dict(crop_layer=dict(CROP, after_stages=(1, 4))), 'after stage 4, the last'),
-        (dict(loss_on='all'), "use 'exit' or 'cumulative'"),
+        (dict(loss_on='all'), 'loss_on'),
         (dict(key_forward='half'), "use 'full' or 'truncated'"),
         (dict(loss_weights=(1, 1)), 'loss_weights'),
         (dict(channels=(64, 128, 256, 512)), r'set model.neck.in_channels=\(8, 16'),

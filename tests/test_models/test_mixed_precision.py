@@ -62,9 +62,10 @@ def test_codes_are_full_precision(windows):
         return sinkhorn(scores, *args)
 
     sinkhorn = swav_loss.distributed_sinkhorn
-    with mock.patch.object(
-        swav_loss, 'distributed_sinkhorn', record
-    ), mock.patch.object(accel_swav_loss, 'distributed_sinkhorn', record):
+    with (
+        mock.patch.object(swav_loss, 'distributed_sinkhorn', record),
+        mock.patch.object(accel_swav_loss, 'distributed_sinkhorn', record),
+    ):
         run(model, views())
     assert len(given) == (6 if windows else 2)
     assert all(map(is_full, given))

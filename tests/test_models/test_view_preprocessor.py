@@ -20,8 +20,13 @@ from scipy import stats
 
 from mmaccel.errors import ConfigError
 from mmaccel.models import ViewPreprocessor
-from mmaccel.models.preprocessors import on_device, on_host
-from mmaccel.models.preprocessors.draws import JITTER, Step, check_known, draw_steps
+from mmaccel.models.preprocessors import augment_cpu, augment_gpu
+from mmaccel.models.preprocessors.sample_params import (
+    JITTER,
+    Step,
+    check_known,
+    sample_params,
+)
 from mmaccel.seeding import VIEWS, derived_generator
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -112,10 +117,10 @@ OPERATIONS = [
 
 
 @pytest.mark.filterwarnings('ignore:Only use')
-@pytest.mark.parametrize('module', [on_host, on_device])
+@pytest.mark.parametrize('module', [augment_cpu, augment_gpu])
 @pytest.mark.parametrize(('name', 'upstream', 'value', 'mean', 'rare'), OPERATIONS)
 def test_operation_is_upstreams(module, name, upstream, value, mean, rare):
-    if module is on_device:
+    if module is augment_gpu:
         pytest.importorskip('kornia')
     images = pictures(6)
     rows = torch.tensor([4, 0, 3])  # the others are left alone
@@ -138,13 +143,13 @@ def test_operation_is_upstreams(module, name, upstream, value, mean, rare):
 
 
 @pytest.mark.filterwarnings('ignore:Only use')
-@pytest.mark.parametrize('module', [on_host, on_device])
+@pytest.mark.parametrize('module', [augment_cpu, augment_gpu])
 def test_jitter_in_every_order_is_upstreams(module):
-    if module is on_device:
+    if module is augment_gpu:
         pytest.importorskip('kornia')
     number = 96
     transform = ColorJitter(0.4, 0.4, 0.4, 0.1)
-    steps = draw_steps([transform], number, torch.Generator().manual_seed(3))
+    steps = sample_params([transform], number, torch.Generator().manual_seed(3))
     drawn = [{} for _ in range(number)]
     for step in steps:
         for row, value in zip(step.rows.tolist(), step.values.tolist()):
@@ -176,7 +181,7 @@ N = 3000
 
 
 def drawn(transforms, number=N):
-    steps = draw_steps(transforms, number, derived_generator(VIEWS, 0))
+    steps = sample_params(transforms, number, derived_generator(VIEWS, 0))
     values, rows = {}, {}
     for step in steps:
         values[step.name] = [*values.get(step.name, []), *step.values.tolist()]
@@ -206,7 +211,7 @@ def test_jitter_factors_are_distributed_as_upstreams(arguments):
 
 
 def test_order_of_jitter_is_uniform_and_apart_from_the_factors():
-    steps = draw_steps(
+    steps = sample_params(
         [ColorJitter(0.4, 0.4, 0.4, 0.1)], N, torch.Generator().manual_seed(1)
     )
     orders = [[] for _ in range(N)]
@@ -370,13 +375,13 @@ def test_multi_crop_takes_its_own_pipeline():
         ours(dict(inputs=crops[:4], data_samples=[]), True)
 
 
-@pytest.mark.parametrize('module', [on_host, on_device])
+@pytest.mark.parametrize('module', [augment_cpu, augment_gpu])
 def test_grey_images(module):
-    if module is on_device:
+    if module is augment_gpu:
         pytest.importorskip('kornia')
     images = batch(pictures(8, 28))[:, :1]
     transforms = ViewPreprocessor(1, [MOCO_V2]).pipelines[0]
-    steps = draw_steps(transforms, 8, torch.Generator().manual_seed(0))
+    steps = sample_params(transforms, 8, torch.Generator().manual_seed(0))
     result = pixels(module, images, steps)
     assert result.shape == (8, 1, 28, 28)
     assert result.min() >= 0 and result.max() <= 255.01
@@ -388,11 +393,11 @@ def test_grey_images(module):
 def test_mixed_precision_leaves_the_pixels_alone():
     pytest.importorskip('kornia')
     transforms = ViewPreprocessor(1, [MOCO_V2]).pipelines[0]
-    steps = draw_steps(transforms, 8, torch.Generator().manual_seed(0))
+    steps = sample_params(transforms, 8, torch.Generator().manual_seed(0))
     images = batch(pictures(8, 28))
-    expected = pixels(on_device, images, steps)
+    expected = pixels(augment_gpu, images, steps)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        result = pixels(on_device, images, steps)
+        result = pixels(augment_gpu, images, steps)
     assert result.dtype == np.float32
     assert np.array_equal(result, expected)
 

@@ -592,9 +592,10 @@ def test_a_bad_sbd_changes_nothing_in_place(
 def test_an_archive_that_does_not_mend_is_named(run, given, tmp_path):
     archives, out = tmp_path / 'archives', tmp_path / 'VOCdevkit'
     archives.mkdir()
-    with tarfile.open(given.archives / TRAINVAL_12) as whole, tarfile.open(
-        archives / TRAINVAL_12, 'w'
-    ) as less:
+    with (
+        tarfile.open(given.archives / TRAINVAL_12) as whole,
+        tarfile.open(archives / TRAINVAL_12, 'w') as less,
+    ):
         for member in whole.getmembers():
             if member.isfile() and not member.name.endswith('2007_000002.png'):
                 less.addfile(member, whole.extractfile(member))

@@ -1,25 +1,26 @@
-"""The layout that convolutions are fastest in, for upstream's algorithms too."""
+"""The memory layout in which convolutions are fastest, for upstream's algorithms."""
 
 from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Keep a model's weights in ``torch.channels_last``, and thereby its maps.
+    """Keep a model's weights, and thereby its feature maps, in ``channels_last``.
 
-    A convolution gives its output the layout of its weights, so upstream's own
-    algorithms train in it without a line of theirs being changed; the result is the
-    same up to rounding. The Accel algorithms have ``channels_last`` for it. A fair
-    comparison of training times gives it to both.
+    A convolution's output has the layout of its weights, so upstream's own algorithms
+    train in it unchanged, with the same result up to rounding. The Accel algorithms
+    have an argument ``channels_last``. A fair comparison of training times uses the
+    same layout for both.
     """
 
     priority = 'VERY_HIGH'
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Convert the weights."""
         get_model(runner.model).to(memory_format=torch.channels_last)

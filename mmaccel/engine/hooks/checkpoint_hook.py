@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.fileio import BaseStorageBackend, LocalBackend, get_file_backend
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
@@ -26,13 +28,14 @@ from .throughput_hook import ThroughputHook
 class SafeCheckpointHook(CheckpointHook):
     """Upstream's checkpoint hook, without the ways to lose a run.
 
-    Upstream opens the new file under its final name, so that a kill leaves half a
-    checkpoint, and removes an old one before the new one stands. Here a checkpoint
-    appears under its name only when it is whole and on the disk, and old ones go last.
-    Accumulated gradients are saved too, and weights that are not finite never.
+    Upstream opens the new file under its final name, so that a killed run leaves an
+    incomplete checkpoint, and removes an old one before the new one is written. Here a
+    checkpoint gets its name only once it is complete and on the disk, and old ones are
+    removed last. Accumulated gradients are saved, too; weights that are not finite are
+    never saved.
 
-    Loading refuses a checkpoint of another architecture, which upstream only mentions
-    in the log: resuming needs every name and shape to fit, ``load_from`` 95 % of the
+    Loading rejects a checkpoint of another architecture, which upstream only mentions
+    in the log: resuming needs every name and shape to match, ``load_from`` 95 % of the
     model's names and every shape.
 
     Args:
@@ -47,14 +50,14 @@ class SafeCheckpointHook(CheckpointHook):
         Atomic writing needs a local file system; other backends work as upstream.
     """
 
-    file_backend: BaseStorageBackend
+    file_backend: Any  # mmengine declares fewer methods than every backend has
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gradients: dict = {}
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Refuse a checkpoint of another architecture."""
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Reject a checkpoint of another architecture."""
         own = get_model(runner.model).state_dict()
         found = mismatch(own, checkpoint.get('state_dict', checkpoint))
         if runner._resume:
@@ -66,8 +69,8 @@ class SafeCheckpointHook(CheckpointHook):
         if not fits:
             raise ConfigError(_misfit(runner, found))
 
-    def before_train(self, runner) -> None:
-        """Get the folder ready, and what a resumed run had not yet applied."""
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder, and restore a resumed run's accumulated gradients."""
         super().before_train(runner)
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend='mmaccel_atomic')
@@ -83,13 +86,13 @@ class SafeCheckpointHook(CheckpointHook):
         if runner._resume:
             self.last_ckpt = runner.message_hub.get_info('last_ckpt')
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the gradients that wait for their update."""
         if self._gradients:
             checkpoint['accumulated_gradients'] = self._gradients
 
-    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
-        """Save, then point at the new checkpoint, then remove the oldest."""
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, then update ``last_checkpoint``, then remove the oldest."""
         with _clock_stopped(runner), self._explained(runner):
             _check_finite(runner)
             self._gradients = pending_gradients(runner)
@@ -116,8 +119,8 @@ class SafeCheckpointHook(CheckpointHook):
         for old in expired:
             self._remove(self.filename_tmpl.format(old))
 
-    def _keep(self, runner, step: int) -> list[int]:
-        """Note that ``step`` is kept; return the steps that are one too many."""
+    def _keep(self, runner: Runner, step: int) -> list[int]:
+        """Note that ``step`` is kept; return the steps to remove."""
         if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
             return []
         expired = []
@@ -127,7 +130,7 @@ class SafeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         return expired
 
-    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Save a new best checkpoint, then remove the one it replaces."""
         if not self.save_best:
             return
@@ -157,8 +160,8 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.remove(path)
 
     @contextmanager
-    def _explained(self, runner) -> Iterator[None]:
-        """Say what a failed save means for the run."""
+    def _explained(self, runner: Runner) -> Iterator[None]:
+        """Turn a failed save into an error that tells how to continue."""
         previous = self.last_ckpt
         try:
             yield
@@ -173,14 +176,14 @@ class SafeCheckpointHook(CheckpointHook):
             raise TrainingStopped(
                 f'the checkpoint at iteration {runner.iter + 1} could not be saved in '
                 f'{self.out_dir}: {reason}; {kept}. '
-                f'{"Free some space" if full else "Mend this"} and run the same '
+                f'{"Free some space" if full else "Repair this"} and run the same '
                 'command with --resume'
             ) from error
 
 
 @contextmanager
-def _clock_stopped(runner) -> Iterator[None]:
-    """Saving is no training."""
+def _clock_stopped(runner: Runner) -> Iterator[None]:
+    """Saving does not count as training time."""
     with ExitStack() as stack:
         for hook in runner.hooks:
             if isinstance(hook, ThroughputHook):
@@ -188,8 +191,8 @@ def _clock_stopped(runner) -> Iterator[None]:
         yield
 
 
-def _check_finite(runner) -> None:
-    """Refuse to save weights that are no numbers, a step before the loss shows it."""
+def _check_finite(runner: Runner) -> None:
+    """Raise for weights that are not finite, one step before the loss is not."""
     for name, parameter in get_model(runner.model).named_parameters():
         if not torch.isfinite(parameter).all():
             last = runner.message_hub.get_info('last_ckpt')
@@ -200,7 +203,7 @@ def _check_finite(runner) -> None:
             )
 
 
-def _misfit(runner, found: dict[str, list[str]]) -> str:
+def _misfit(runner: Runner, found: dict[str, list[str]]) -> str:
     if runner._resume:
         remedy = 'resume with the config it was trained with'
     else:

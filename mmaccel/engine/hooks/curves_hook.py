@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 from mmaccel.fileio import write_atomically
@@ -17,16 +18,16 @@ _TIME = 'train_seconds'
 class CurvesHook(Hook):
     """Cut ``scalars.json`` back to where a run resumes from.
 
-    The file is continued by a resumed run. What the killed run wrote behind its last
-    checkpoint would stand there twice, and a line cut short by the kill would spoil the
-    next one. Lines are told by their training time, which also holds where a run goes
-    on with another number of iterations an epoch; by their iteration if they have none.
+    A resumed run continues the file. Without this hook it would have twice what the
+    killed run wrote after its last checkpoint, and an incomplete last line would spoil
+    the next one. Lines are compared by their training time, which also works where the
+    number of iterations per epoch has changed, or else by their iteration.
     """
 
     priority = 'VERY_HIGH'
 
-    def before_train(self, runner) -> None:
-        """Keep the whole lines up to the resumed position."""
+    def before_train(self, runner: Runner) -> None:
+        """Keep the complete lines up to the resumed position."""
         path = Path(runner.work_dir, 'vis_data', 'scalars.json')
         if runner.rank == 0 and runner.iter > 0 and path.is_file():
             lines = path.read_text().splitlines()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 from mmaccel.errors import TrainingStopped
@@ -14,21 +17,23 @@ from mmaccel.errors import TrainingStopped
 class InvalidLossHook(Hook):
     """Stop training at a NaN or infinite loss, before a checkpoint is written.
 
-    Everything after such a step is lost time, and saving would replace good
-    checkpoints by bad ones.
+    Steps after it are useless, and saving would replace good checkpoints.
 
     Raises:
-        TrainingStopped: With iteration, exit, learning rate and the last good
-            checkpoint.
+        TrainingStopped: With iteration, exit, learning rate and last good checkpoint.
     """
 
     # the message hub has the loss, nothing has been saved
     priority = 'HIGH'
 
     def after_train_iter(
-        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Look at the loss, which the message hub has on the CPU already."""
+        """Check the loss, which the message hub already has on the CPU."""
         scalars = runner.message_hub.log_scalars
         if 'train/loss' not in scalars:
             return
@@ -38,7 +43,8 @@ class InvalidLossHook(Hook):
         where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}'
         if 'train/exit' in scalars:
             where += f', exit {int(scalars["train/exit"].current())}'
-        rates = sorted({r for rs in runner.optim_wrapper.get_lr().values() for r in rs})
+        optim = cast(OptimWrapper, runner.optim_wrapper)
+        rates = sorted({r for rs in optim.get_lr().values() for r in rs})
         last = runner.message_hub.get_info('last_ckpt')
         remedy = (
             f'the last good checkpoint is {last}; lower the learning rate and resume '

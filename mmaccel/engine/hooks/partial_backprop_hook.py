@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Sequence
 
 import torch
 from mmengine.dist import broadcast, get_rank
@@ -13,11 +13,12 @@ from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 from mmaccel.models.plan import StepPlan
-from mmaccel.models.utils.checks import check_has_exits
+from mmaccel.models.utils.checks import check_has_exits, check_num_blocks
 from mmaccel.renamed import schedule_from_phases
 from mmaccel.seeding import PLAN, derived_generator
 
 from ..schedule import UNIFORM, TrainingStage, read_schedule, shares, stage_at
+from ..schedule_checks import check_schedule, untrained_choosers
 
 SCHEMES = ('bp_to_input', 'skipping', 'nearby_block')
 
@@ -109,8 +110,7 @@ class PartialBackpropHook(Hook):
         """Reject what cannot work, naming the remedy, and agree on the seed."""
         model = get_model(runner.model)
         self.check_model(model)
-        scored: set[int] = set().union(*self._scored(model))
-        never = scored.intersection(*self._untrained(model))
+        never = untrained_choosers(self.schedule, model)
         if never:
             runner.logger.warning(
                 f'Windows after stage(s) {", ".join(map(str, sorted(never)))} are '
@@ -136,49 +136,9 @@ class PartialBackpropHook(Hook):
             ValueError: Naming the setting to change.
         """
         check_has_exits(model)
-        num_exits = model.num_exits
-        for stage in self.schedule:
-            number = len(stage.exit_probs)
-            if number != num_exits:
-                uniform = tuple(round(1 / num_exits, 4) for _ in range(num_exits))
-                raise ValueError(
-                    f'exit_probs has {number} values but the model has {num_exits} '
-                    f'exits; give one per exit, such as exit_probs={uniform}'
-                )
-            if len(stage.entry_probs) > num_exits:
-                raise ValueError(
-                    f'entry_probs has {len(stage.entry_probs)} values but the model '
-                    f'has {num_exits} stages; give at most one per stage'
-                )
-        pairs = zip(self._untrained(model), self._scored(model))
-        unfilled = set.union(*(untrained & scored for untrained, scored in pairs))
-        if unfilled and getattr(model, 'key_forward', 'full') == 'truncated':
-            raise ValueError(
-                f'windows after stage {min(unfilled)} are scored '
-                "against a queue that key_forward='truncated' does not fill while the "
-                "stage has no loss; set model.key_forward='full', or "
-                "model.loss_on='cumulative'"
-            )
-        most = (model.num_blocks + 1) // 2
-        if self.num_blocks is not None and not 1 <= self.num_blocks <= most:
-            raise ValueError(
-                f'num_blocks={self.num_blocks} residual blocks that are not adjacent '
-                f'cannot be chosen from {model.num_blocks}; use 1 to {most}'
-            )
-
-    def _untrained(self, model: torch.nn.Module) -> list[set[int]]:
-        """For each stage of the schedule, the projectors that no loss trains."""
-        every = set(range(1, model.num_exits + 1))
-        cumulative = model.loss_on == 'cumulative'
-        return [every - stage.stages_with_loss(cumulative) for stage in self.schedule]
-
-    def _scored(self, model: torch.nn.Module) -> list[set[int]]:
-        """For each stage of the schedule, where windows are chosen by their losses."""
-        scores = getattr(model.crop_layer, 'scores', False)
-        return [
-            set(model.crop_after) if scores and stage.windows else set()
-            for stage in self.schedule
-        ]
+        check_schedule(self.schedule, model)
+        if self.num_blocks is not None:
+            check_num_blocks(self.num_blocks, model.num_blocks)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Draw this update's plan and hand it to the model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 from mmaccel.seeding import STEP, seed_host
@@ -16,9 +17,9 @@ from ..epoch_sampler import epoch_sampler
 class StepSeedHook(Hook):
     """Seed every iteration with (seed, iteration, rank).
 
-    Shuffled batches, dropout and the like then do not depend on what was drawn before,
-    and a resumed run repeats them without any saved random state. It also hands the
-    run's seed to the sampler: where the user gave none, a resumed run learns it from
+    Batch shuffling, dropout and the like then do not depend on what was drawn before,
+    and a resumed run repeats them without any saved random state. The hook also passes
+    the run's seed to the sampler: where the user gave none, a resumed run reads it from
     the checkpoint, after the data loader was built.
 
     Note:
@@ -28,7 +29,7 @@ class StepSeedHook(Hook):
 
     priority = 'HIGHEST'
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Agree on a seed and give it to the data loader."""
         seed = torch.tensor(runner.seed)
         broadcast(seed, src=0)
@@ -37,6 +38,8 @@ class StepSeedHook(Hook):
         if sampler is not None:
             sampler.set_seed(self._seed)
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None
+    ) -> None:
         """Seed the step."""
         torch.manual_seed(seed_host(STEP, self._seed, runner.iter, get_rank()))

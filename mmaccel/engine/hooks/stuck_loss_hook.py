@@ -1,10 +1,11 @@
-"""Say so when a loss stays at its chance level."""
+"""Warn when a loss stays at its chance level."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
@@ -24,20 +25,19 @@ class StuckLossHook(Hook):
     """Warn of a likely collapse: a loss at its chance level for a whole epoch.
 
     A model whose features are all alike cannot tell a positive from the negatives; its
-    loss is the logarithm of their number, and stays there. The curve looks flat and
-    harmless, and days go by.
+    loss is the logarithm of their number, and stays there.
 
     Args:
-        tolerance (float): Distance of an epoch's mean loss from the chance level that
-            counts as none, as a share of it. Defaults to 0.01.
-        begin (int): Epochs at the start that are not judged: SwAV's prototypes are
-            frozen and MoCo's queue is random then. Defaults to 1.
+        tolerance (float): Relative distance of an epoch's mean loss from the chance
+            level below which they count as equal. Defaults to 0.01.
+        begin (int): First epochs that are not checked: SwAV's prototypes are frozen and
+            MoCo's queue is random then. Defaults to 1.
 
     Note:
         Needs the ``chance`` that accelerated models report.
     """
 
-    # behind the hook that writes the losses to the message hub
+    # after the hook that writes the losses to the message hub
     priority = 'LOW'
 
     def __init__(self, tolerance: float = 0.01, begin: int = 1) -> None:
@@ -45,12 +45,16 @@ class StuckLossHook(Hook):
         self.begin = begin
         self._losses: dict[str, list[float]] = defaultdict(list)
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Forget the last epoch."""
         self._losses.clear()
 
     def after_train_iter(
-        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
         """Note the losses of this iteration, which the message hub has as numbers."""
         for key in outputs or ():
@@ -58,8 +62,8 @@ class StuckLossHook(Hook):
                 value = runner.message_hub.get_scalar(f'train/{key}').current()
                 self._losses[key[len('loss_exit') :]].append(float(value))
 
-    def after_train_epoch(self, runner) -> None:
-        """Judge the epoch."""
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Compare the epoch's mean losses with their chance levels."""
         scalars = runner.message_hub.log_scalars
         if runner.epoch < self.begin or 'train/chance' not in scalars:
             return

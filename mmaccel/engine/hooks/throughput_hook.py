@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Sequence
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 
 
@@ -14,23 +15,23 @@ from mmselfsup.registry import HOOKS
 class ThroughputHook(Hook):
     """Count the seconds spent training, evaluation excluded.
 
-    Figure 3 of the paper draws accuracy against this time. The sum stands in the
-    message hub as the info ``train_seconds`` and is saved with the checkpoint, so a
+    Figure 3 of the paper plots accuracy against this time. The sum is in the message
+    hub as the info ``train_seconds`` and is saved with the checkpoint, so a
     resumed run goes on counting.
 
     Args:
         clock (str): ``'wall'``, or ``'cpu'`` for the processor time of this process,
-            which hardly depends on what else the machine does; a comparison of CPU
-            trainings wants it, on a GPU it means nothing. Defaults to ``'wall'``.
+            which hardly depends on other load: for comparisons of trainings on a CPU;
+            meaningless on a GPU. Defaults to ``'wall'``.
 
     Note:
-        An epoch's time runs from its start, the start of the data workers included, to
-        the end of its last iteration. What hooks do between epochs (evaluation, saving)
-        does not count, nor does what is done while the clock is :meth:`stopped`, as
-        when a checkpoint is saved within an epoch.
+        An epoch is timed from its start, the start of the data workers included, to the
+        end of its last iteration. What hooks do between epochs (evaluation, saving) is
+        not counted, nor what is done while the clock is :meth:`stopped`, such as saving
+        a checkpoint within an epoch.
     """
 
-    # behind the iteration timer, before the logger and the checkpoint
+    # after the iteration timer, before the logger and the checkpoint
     priority = 'NORMAL'
 
     def __init__(self, clock: str = 'wall') -> None:
@@ -42,28 +43,28 @@ class ThroughputHook(Hook):
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Leave out what is done meanwhile."""
+        """Do not count what is done in this context."""
         start = self._now()
         try:
             yield
         finally:
             self._mark += self._now() - start
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Continue from the resumed sum."""
         seconds = runner.message_hub.get_info('train_seconds', 0.0)
         runner.message_hub.update_info('train_seconds', seconds)
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock."""
         self._mark = self._now()
 
     def after_train_iter(
         self,
-        runner,
+        runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
+        data_batch: object = None,
+        outputs: dict | None = None,
     ) -> None:
         """Add the time since the last call."""
         now = self._now()

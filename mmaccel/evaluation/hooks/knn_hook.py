@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
-from typing import Iterator
+from typing import cast
 
 import torch
 from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.dist import all_gather, broadcast, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from mmselfsup.registry import DATASETS, HOOKS
+from mmselfsup.utils import get_model
 from torch.utils.data import DataLoader, Subset
 
 from mmaccel.errors import ConfigError
@@ -25,10 +28,10 @@ from ..random_state import keep_random_state
 class KNNHook(Hook):
     """Log the kNN accuracy of the backbone against the training time.
 
-    A contrastive loss does not tell how good the features are, and a different method's
-    loss cannot be compared at all. The accuracy of a nearest-neighbour vote needs no
-    training, so it can be watched while training runs; together with the seconds that
-    :class:`ThroughputHook` counts it draws figure 3 of the paper.
+    A contrastive loss does not measure how good the features are, and losses of
+    different methods cannot be compared. The accuracy of a nearest-neighbour vote needs
+    no training, so it is logged during pretraining; with the seconds that
+    :class:`ThroughputHook` counts, it gives figure 3 of the paper.
 
     Every ``interval`` epochs, and after the last, it logs ``knn_top1`` (percent) and
     ``train_seconds`` to the console and to every visualizer backend, with the number of
@@ -40,26 +43,26 @@ class KNNHook(Hook):
             pipeline must be free of augmentation and end with
             ``dict(type='PackSelfSupInputs', algorithm_keys=['gt_label'])``.
         test_dataloader (dict): The labelled images to classify, likewise.
-        interval (int): Epochs between two measurements; 0 turns the monitor off.
+        interval (int): Epochs between two evaluations; 0 turns the monitor off.
             Defaults to 1.
         k (int): Neighbours that vote, clipped to the size of the bank. Defaults to 200.
         temperature (float): Temperature of the votes, above 0. Defaults to 0.07.
         max_train (int, optional): Use this many voting images, spread evenly over the
             dataset. By default all.
         max_test (int, optional): Likewise for the images to classify.
-        initial (bool): Whether to measure the untrained network first, as epoch 0;
-            an image that cannot be read then shows at once. Defaults to True.
+        initial (bool): Whether to evaluate the untrained network first, as epoch 0;
+            unreadable images are then found at once. Defaults to True.
 
     Raises:
         ConfigError: Before training, if a labelled set is unreadable or unlabelled.
 
     Note:
         Training is bit-identical with and without this hook: the model runs in
-        evaluation mode under ``no_grad``, every module gets its mode back, and no
-        global random number is used up. With several ranks each extracts and classifies
-        its share, so that none waits idly at a collective until a timeout; features and
-        hits are gathered, and the accuracy is that of a single process with the first
-        rank's statistics of batch norms, which are the ones that are saved.
+        evaluation mode under ``no_grad``, every module's mode is restored, and no
+        global random number is drawn. With several ranks each extracts and classifies
+        its share, so that none waits at a collective until a timeout; features and hits
+        are gathered, and the accuracy is that of a single process with the first rank's
+        batch-norm statistics, which are the ones that are saved.
     """
 
     # before the checkpoint hook, after the logger
@@ -90,7 +93,7 @@ class KNNHook(Hook):
         self.max_test = max_test
         self.initial = initial
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Open both labelled sets, and measure the untrained network."""
         if self.interval < 1:
             return
@@ -100,17 +103,16 @@ class KNNHook(Hook):
         if self.initial and runner.iter == 0:
             self._measure(runner, epoch=0)
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Measure every ``interval`` epochs and after the last."""
         due = self.every_n_epochs(runner, self.interval)
         if self.interval >= 1 and (due or self.is_last_train_epoch(runner)):
             self._measure(runner, epoch=runner.epoch + 1)
 
-    def _measure(self, runner, epoch: int) -> None:
+    def _measure(self, runner: Runner, epoch: int) -> None:
         start = time.perf_counter()
-        model = runner.model
         with keep_random_state():
-            top1 = self._top1(model.module if is_model_wrapper(model) else model)
+            top1 = self._top1(get_model(runner.model))
         record = dict(knn_top1=top1)
         seconds = runner.message_hub.get_info('train_seconds')
         if seconds is not None:  # absent without ThroughputHook
@@ -127,23 +129,21 @@ class KNNHook(Hook):
         )
 
     @torch.no_grad()
-    def _top1(self, model: torch.nn.Module) -> float:
-        with _buffers_of_first_rank(model.backbone):
+    def _top1(self, model: BaseModel) -> float:
+        with _buffers_of_first_rank(model.get_submodule('backbone')):
             bank, bank_labels = extract_features(model, self._bank)
             features, labels = extract_features(model, self._test)
-        bank, bank_labels = (
-            _gather(x, len(self._bank.dataset)) for x in (bank, bank_labels)
-        )
+        bank, bank_labels = (_gather(x, _size(self._bank)) for x in (bank, bank_labels))
         predictions = knn_classify(
             bank, bank_labels, features, self.k, self.temperature
         )
-        hits = _gather((predictions == labels).float(), len(self._test.dataset))
+        hits = _gather((predictions == labels).float(), _size(self._test))
         return 100.0 * hits.mean().item()
 
 
 @contextmanager
 def _buffers_of_first_rank(network: torch.nn.Module) -> Iterator[None]:
-    """Ranks keep batch norms' statistics of their own; features need one network."""
+    """Use rank 0's buffers: ranks have batch-norm statistics of their own."""
     if get_world_size() == 1:
         yield
         return
@@ -179,6 +179,10 @@ def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
     return DataLoader(
         dataset, sampler=sampler, generator=torch.Generator(), **{**defaults, **cfg}
     )
+
+
+def _size(loader: DataLoader) -> int:
+    return len(cast(Sized, loader.dataset))
 
 
 def _gather(share: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,15 +1,16 @@
-"""The figures of a transfer experiment, where they can be gathered."""
+"""Records of the results of transfer experiments."""
 
 from __future__ import annotations
 
-from typing import Mapping
-
+from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop, Runner
 from mmselfsup.registry import HOOKS as MMSELFSUP_HOOKS
 
 from mmaccel.engine.config_reader import dicts
+from mmaccel.engine.epoch_sampler import images_per_rank
 from mmaccel.errors import ConfigError
 
 from ..record import write_record
@@ -36,8 +37,8 @@ class ResultHook(Hook):
         dataset (str): What was evaluated on, such as ``'ImageNet'``.
         protocol (str): How, in a few words. Settings of the config may be named in
             braces, such as ``'{train_cfg.max_epochs} epochs'``, and ``{total_batch}``,
-            the images of all ranks in an iteration, so that the record is
-            right where they are overridden.
+            the images of all ranks per iteration, so that the record is right where
+            they are overridden.
         metrics (dict[str, str]): Logged name to the record's, such as
             ``{'accuracy/top1': 'top1'}``.
         frozen (bool): Whether the backbone was kept as pretrained. Defaults to True.
@@ -53,7 +54,7 @@ class ResultHook(Hook):
         or tested still knows them.
     """
 
-    # behind those that change what is logged
+    # after those that change what is logged
     priority = 'LOWEST'
 
     def __init__(
@@ -74,15 +75,14 @@ class ResultHook(Hook):
         self._latest: dict[str, float] | None = None
         self._tested: dict = {}  # what a tested checkpoint says of its training
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Note what was trained, in the checkpoints too.
 
         Raises:
             ConfigError: If the protocol names a setting that the config lacks.
         """
         earlier = runner.message_hub.get_info(_INFO) or {}  # a resumed run's
-        loader = runner.train_dataloader
-        images = loader.batch_size or loader.batch_sampler.batch_size
+        images = images_per_rank(runner.train_dataloader) or 0
         settings = dict(runner.cfg, total_batch=images * get_world_size())
         try:
             protocol = self.protocol.format_map(settings)
@@ -100,16 +100,16 @@ class ResultHook(Hook):
             ),
         )
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Learn from a tested checkpoint what was trained."""
         hub = checkpoint.get('message_hub') or {}
         self._tested = hub.get('runtime_info', {}).get(_INFO) or {}
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the figures; the last ones count."""
         self._latest = self._select(metrics or {})
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Write the last validation's figures.
 
         A run that was killed in its last validation comes here, resumed, without any:
@@ -121,7 +121,7 @@ class ResultHook(Hook):
             about = runner.message_hub.get_info(_INFO)
             self._write(runner, self._latest, runner.val_loop, about)
 
-    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Write the figures of a tested checkpoint."""
         about = self._tested or dict(
             pretrained=_pretrained(runner.cfg), protocol=self.protocol, seed=None
@@ -139,7 +139,9 @@ class ResultHook(Hook):
             new: float(metrics[old]) * self.scale for old, new in self.metrics.items()
         }
 
-    def _write(self, runner, metrics: dict[str, float], loop, about: dict) -> None:
+    def _write(
+        self, runner: Runner, metrics: dict[str, float], loop: BaseLoop, about: dict
+    ) -> None:
         if runner.rank != 0:
             return
         path = write_record(
@@ -155,7 +157,7 @@ class ResultHook(Hook):
         runner.logger.info(f'Result: {path}')
 
 
-def _pretrained(cfg: Mapping) -> str | None:
+def _pretrained(cfg: Config) -> str | None:
     """The checkpoint that a model's config starts from, if any."""
     for node in dicts(cfg.get('model')):
         if node.get('type') == 'Pretrained' and node.get('checkpoint'):

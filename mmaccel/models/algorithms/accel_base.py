@@ -14,12 +14,10 @@ from mmaccel.renamed import renamed
 
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
-from ..utils.backbones import count_blocks, stage_channels
+from ..utils.backbones import count_blocks
+from ..utils.checks import check_crop_stages, check_losses, check_neck
 from ..utils.norms import running_statistics
 from ..utils.stages import Stage, StagePass, split_stages
-
-#: What is minimised: the loss at the exit, or the sum of those up to it.
-LOSS_ON = ('exit', 'cumulative')
 
 
 class AccelMixin:
@@ -71,29 +69,9 @@ class AccelMixin:
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        name = type(self).__name__
-        if not isinstance(self.neck, IntermediateNeck):
-            raise ValueError(
-                f'{name} needs one projector per exit; '
-                "set model.neck.type='IntermediateNeck'"
-            )
-        channels = tuple(stage_channels(self.backbone))
-        if self.neck.in_channels != channels:
-            raise ValueError(
-                f'the neck expects in_channels={self.neck.in_channels} but the stages '
-                f'of this {type(self.backbone).__name__} give {channels}; '
-                f'set model.neck.in_channels={channels}'
-            )
-        if loss_on not in LOSS_ON:
-            raise ValueError(
-                f"loss_on={loss_on!r} is unknown; use 'exit' or 'cumulative'"
-            )
+        check_neck(self.neck, self.backbone)
         weights = (1.0,) * self.num_exits if loss_weights is None else loss_weights
-        if len(weights) != self.num_exits:
-            raise ValueError(
-                f'loss_weights has {len(weights)} values for {self.num_exits} exits; '
-                'give one value per exit'
-            )
+        check_losses(loss_on, weights, self.num_exits)
         self.plan: StepPlan | None = None
         self.loss_on = loss_on
         self.loss_weights = tuple(weights)
@@ -103,13 +81,7 @@ class AccelMixin:
         self._compiled: dict[str, list[Stage]] = {}
         self._warned = False
         self.crop_layer = None if crop_layer is None else MODELS.build(crop_layer)
-        late = [s for s in self.crop_after if s >= self.num_exits]
-        if late:
-            raise ValueError(
-                f'crop_layer.after_stages={self.crop_after} has a window after stage '
-                f'{late[0]}, the last of {self.num_exits}, where nothing follows that '
-                f'could use it; use stages 1 to {self.num_exits - 1}'
-            )
+        check_crop_stages(self.crop_after, self.num_exits)
 
     @property
     def num_exits(self) -> int:

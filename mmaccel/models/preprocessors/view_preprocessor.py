@@ -1,8 +1,9 @@
-"""Data preprocessor that augments the views, a batch at once."""
+"""Data preprocessor that augments the views in batches."""
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmselfsup.models.utils import SelfSupDataPreprocessor
@@ -12,18 +13,19 @@ from torch import Tensor
 from mmaccel.errors import ConfigError
 from mmaccel.seeding import VIEWS, derived_generator
 
-from . import on_device, on_host
-from .draws import build_known, draw_steps
+from . import augment_cpu, augment_gpu
+from .sample_params import build_known, sample_params
 
 
 @MODELS.register_module()
 class ViewPreprocessor(SelfSupDataPreprocessor):
     """Upstream's preprocessor, with the augmentations that loader workers leave to it.
 
-    Workers bring crops in 8 bits (:class:`LoadViews`). Colour jitter, grey, blur,
-    solarisation and flip are drawn for every sample of every view from upstream's
-    distributions, computed on the samples that have them, and normalised: with kornia
-    on an accelerator, with OpenCV on the CPU. What is not training is upstream's.
+    Workers deliver crops in 8 bits (:class:`LoadViews`). Colour jitter, grey, blur,
+    solarisation and flip are sampled for every image of every view from upstream's
+    distributions, applied to the images that have them, and the result is normalised:
+    with kornia on a GPU, with OpenCV on the CPU. Outside of training this is
+    upstream's.
 
     Args:
         num_views (int or Sequence[int]): As upstream's ``MultiView``.
@@ -33,30 +35,30 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
             ``bgr_to_rgb``, ...
 
     Shape:
-        ``data['inputs']``: a list with (N, C, H, W), uint8, a view; blue first
-        returns: a list with (N, C, H, W), float32, a view
+        ``data['inputs']``: one (N, C, H, W) per view, uint8, blue first
+        returns: one (N, C, H, W) per view, float32
 
     Raises:
         ConfigError: If a transform has no batched form, or the batch has another number
             of views.
 
     Note:
-        Takes one number from torch's global CPU generator a call, and draws everything
-        from a generator of its own. Where :class:`StepSeedHook` seeds the iteration,
-        views are thereby a function of seed, iteration and rank, and those of a resumed
-        run the same.
+        Each call takes one number from torch's global CPU generator, and samples
+        everything from a generator seeded with it. Where :class:`StepSeedHook` seeds
+        the iteration, views are a function of seed, iteration and rank, also in a
+        resumed run.
     """
 
     def __init__(
         self,
         num_views: int | Sequence[int],
         transforms: Sequence[Sequence[dict]],
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else num_views
         self.pipelines: list[list] = []
-        for count, cfgs in zip(counts, transforms):
+        for count, cfgs in zip(counts, transforms, strict=True):
             self.pipelines += [build_known(cfgs)] * count
 
     def forward(
@@ -86,13 +88,13 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
     def _augmented(
         self, images: Tensor, transforms: list, generator: torch.Generator
     ) -> Tensor:
-        steps = draw_steps(transforms, len(images), generator)
+        steps = sample_params(transforms, len(images), generator)
         mean = torch.zeros(images.shape[1], 1, 1, device=images.device)
         std = torch.ones_like(mean)
         if self._enable_normalize:
             mean, std = mean + self.mean, std * self.std
-        on = on_host if images.device.type == 'cpu' else on_device
+        augment = (augment_cpu if images.device.type == 'cpu' else augment_gpu).augment
         if self._channel_conversion:
-            return on.augment(images, steps, mean, std)
+            return augment(images, steps, mean, std)
         # back to the order in which they came
-        return on.augment(images, steps, mean.flip(0), std.flip(0)).flip(1)
+        return augment(images, steps, mean.flip(0), std.flip(0)).flip(1)

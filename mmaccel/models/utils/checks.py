@@ -8,6 +8,11 @@ from torch import Tensor, nn
 
 from mmaccel.errors import ConfigError
 
+from .backbones import stage_channels
+
+#: What is minimised: the loss at the exit, or the sum of those up to it.
+LOSS_ON = ('exit', 'cumulative')
+
 
 def check_queue_len(queue_len: int, batch_size: int, processes: int = 1) -> None:
     """Reject a queue that whole batches do not fill evenly (upstream only asserts).
@@ -69,4 +74,69 @@ def check_has_exits(model: nn.Module | type) -> None:
             f'PartialBackpropHook needs an Accel model but model.type is '
             f"{kind.__name__}; use 'AccelMoCo', 'AccelSimCLR' or 'AccelSwAV', or "
             'remove the hook from custom_hooks'
+        )
+
+
+def check_neck(neck: nn.Module, backbone: nn.Module) -> None:
+    """Reject a neck that has no projector for each of a backbone's stages.
+
+    Raises:
+        ConfigError: Naming the setting of the neck to change.
+    """
+    channels = tuple(stage_channels(backbone))
+    found = getattr(neck, 'in_channels', None)
+    if not hasattr(neck, 'projectors'):
+        raise ConfigError(
+            'an Accel model needs one projector per exit; '
+            "set model.neck.type='IntermediateNeck'"
+        )
+    if found != channels:
+        raise ConfigError(
+            f'the neck expects in_channels={found} but the stages '
+            f'of this {type(backbone).__name__} give {channels}; '
+            f'set model.neck.in_channels={channels}'
+        )
+
+
+def check_losses(loss_on: str, weights: Sequence[float], num_exits: int) -> None:
+    """Reject an unknown choice of losses, and weights that are not one per exit.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    if loss_on not in LOSS_ON:
+        raise ConfigError(f'loss_on={loss_on!r} is unknown; use {" or ".join(LOSS_ON)}')
+    if len(weights) != num_exits:
+        raise ConfigError(
+            f'loss_weights has {len(weights)} values for {num_exits} exits; '
+            'give one value per exit'
+        )
+
+
+def check_crop_stages(stages: Sequence[int], num_exits: int) -> None:
+    """Reject windows after the last stage, which nothing follows.
+
+    Raises:
+        ConfigError: Naming the stage.
+    """
+    late = [stage for stage in stages if stage >= num_exits]
+    if late:
+        raise ConfigError(
+            f'crop_layer.after_stages={tuple(stages)} has a window after stage '
+            f'{late[0]}, the last of {num_exits}, where nothing follows that '
+            f'could use it; use stages 1 to {num_exits - 1}'
+        )
+
+
+def check_num_blocks(num_blocks: int, total: int) -> None:
+    """Reject a number of residual blocks that cannot be chosen without neighbours.
+
+    Raises:
+        ConfigError: Naming the largest number that can.
+    """
+    most = (total + 1) // 2
+    if not 1 <= num_blocks <= most:
+        raise ConfigError(
+            f'num_blocks={num_blocks} residual blocks that are not adjacent '
+            f'cannot be chosen from {total}; use 1 to {most}'
         )

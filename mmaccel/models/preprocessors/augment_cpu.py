@@ -1,13 +1,13 @@
-"""The views' augmentations where the CPU trains, computed by OpenCV in 8 bits.
+"""The views' augmentations on the CPU, computed by OpenCV in 8 bits.
 
-An image fits a core's cache and a batch does not, so images go one after the other
-through all their steps.
+An image fits into a core's cache and a batch does not, so each image goes through all
+of its steps before the next one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Sequence
 
 import cv2
 import mmcv
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .draws import Step
+from .sample_params import Step
 
 _LEVELS = np.arange(256, dtype=np.float32)
 
@@ -24,13 +24,13 @@ def augment(images: Tensor, steps: Sequence[Step], mean: Tensor, std: Tensor) ->
     """Apply steps to the samples that have them, then normalise.
 
     Args:
-        images (Tensor): Blue, green and red, or grey, in 0..255.
-        steps (Sequence[Step]): Drawn with :func:`draw_steps`.
-        mean (Tensor): Of each channel, red first. Shape: (C, 1, 1).
-        std (Tensor): Of each channel, red first. Shape: (C, 1, 1).
+        images (Tensor): In 0..255; blue, green, red, or grey.
+        steps (Sequence[Step]): From :func:`sample_params`.
+        mean (Tensor): Per channel, in levels of 255, red first.
+        std (Tensor): Likewise.
 
     Shape:
-        images: (N, C, H, W), uint8
+        images: (N, C, H, W), uint8; mean, std: (C, 1, 1)
         returns: (N, C, H, W), float32, red first
     """
     plans: list[list] = [[] for _ in range(len(images))]
@@ -53,17 +53,15 @@ def augment(images: Tensor, steps: Sequence[Step], mean: Tensor, std: Tensor) ->
 
     threads = min(torch.get_num_threads(), len(images))
     if threads <= 1:
-        for i in range(len(images)):
-            finish(i)
-        return out
-    with ThreadPoolExecutor(threads) as pool:  # OpenCV lets go of the interpreter
-        for _ in pool.map(finish, range(len(images))):
-            pass  # an error of a thread is raised here
+        list(map(finish, range(len(images))))
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # OpenCV releases the interpreter
+            list(pool.map(finish, range(len(images))))  # raises a thread's error
     return out
 
 
 class _Operations:
-    """By name of the step; an image of (H, W, 3), red first, or (H, W)."""
+    """By the step's name; an image of (H, W, 3), red first, or (H, W)."""
 
     @staticmethod
     def brightness(image: np.ndarray, factor: float) -> np.ndarray:

@@ -1,13 +1,16 @@
-"""Parameters of the views' augmentations, drawn a sample each with upstream's odds.
+"""Parameters of the views' augmentations, sampled per image as upstream samples them.
 
-Nothing is computed on pixels here. What there is to draw is read off upstream's own
-transforms, so that a config's probabilities and ranges are upstream's to interpret.
+Nothing is computed on pixels here. Probabilities and ranges are read from upstream's
+own transforms, so that upstream interprets the config. The augmentations are those of
+SimCLR (Chen et al., 2020, appendix A), and BYOL's solarisation (Grill et al., 2020,
+appendix B).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import torch
 from mmcv.transforms import RandomApply, RandomFlip, RandomGrayscale
@@ -32,8 +35,8 @@ class Step(NamedTuple):
     Attributes:
         name (str): ``brightness``, ``contrast``, ``saturation``, ``hue``, ``gray``,
             ``blur``, ``solarize`` or ``flip``.
-        rows (Tensor): Numbers of the samples. Shape: (n,), int64.
-        values (Tensor): For each of them the factor of brightness, contrast or
+        rows (Tensor): Indices of the samples. Shape: (n,), int64.
+        values (Tensor): One per sample: the factor of brightness, contrast or
             saturation, the shift of hue in turns, the weights of (B, G, R), the
             standard deviation in pixels, or the threshold. Shape: (n,) or (n, 3).
     """
@@ -43,21 +46,21 @@ class Step(NamedTuple):
     values: Tensor
 
 
-def draw_steps(
+def sample_params(
     transforms: Sequence, number: int, generator: torch.Generator
 ) -> list[Step]:
-    """Draw what a view's transforms do to each sample of a batch.
+    """Sample what a view's transforms do to each image of a batch.
 
     Args:
         transforms (Sequence): Upstream's transforms, in order.
-        number (int): Samples in the batch.
+        number (int): Images in the batch.
         generator (torch.Generator): Of the CPU.
 
     Returns:
-        list[Step]: In the order in which they are to be applied; a sample may be in
-        any of them. Steps without samples are left out.
+        list[Step]: In the order in which they are applied; an image may be in any of
+        them. Steps without images are left out.
     """
-    return _draw_all(transforms, torch.arange(number), generator)
+    return _sample_all(transforms, torch.arange(number), generator)
 
 
 def build_known(cfgs: Sequence[dict]) -> list:
@@ -81,14 +84,14 @@ def build_known(cfgs: Sequence[dict]) -> list:
 
 
 def check_known(transform: object) -> None:
-    """Refuse a transform that has no batched form.
+    """Reject a transform that has no batched form.
 
     Raises:
         ConfigError: Naming the transform, or the setting of it.
     """
     kind = type(transform)
-    if kind not in draw.registry:
-        known = sorted(k.__name__ for k in draw.registry if k is not object)
+    if kind not in _sample.registry:
+        known = sorted(k.__name__ for k in _sample.registry if k is not object)
         raise ConfigError(
             f'fast_views does not know the transform {kind.__name__} of '
             f'{kind.__module__.split(".")[0]} (it knows {", ".join(known)} of '
@@ -112,29 +115,29 @@ def check_known(transform: object) -> None:
         )
 
 
-def _draw_all(
+def _sample_all(
     transforms: Sequence, rows: Tensor, generator: torch.Generator
 ) -> list[Step]:
-    steps = [step for t in transforms for step in draw(t, rows, generator)]
+    steps = [step for t in transforms for step in _sample(t, rows, generator)]
     return [step for step in steps if len(step.rows)]
 
 
 @singledispatch
-def draw(transform: object, rows: Tensor, generator: torch.Generator) -> list[Step]:
-    """Steps of one transform for the samples ``rows``."""
-    raise TypeError(type(transform))  # check_known says it better, and earlier
+def _sample(transform: object, rows: Tensor, generator: torch.Generator) -> list[Step]:
+    """Steps of one transform for the images ``rows``."""
+    raise TypeError(type(transform))  # check_known has rejected it before
 
 
-@draw.register(RandomApply)
+@_sample.register(RandomApply)
 def _(transform: RandomApply, rows: Tensor, generator: torch.Generator) -> list[Step]:
     chosen = _some(rows, transform.prob, generator)
-    return _draw_all(list(transform.transforms), chosen, generator)
+    return _sample_all(list(transform.transforms), chosen, generator)
 
 
-@draw.register(ColorJitter)
+@_sample.register(ColorJitter)
 def _(transform: ColorJitter, rows: Tensor, generator: torch.Generator) -> list[Step]:
     number = len(rows)
-    # an order of the four a sample
+    # an order of the four per image
     order = torch.rand(number, 4, generator=generator).argsort(dim=1)
     factors = {}
     for name in JITTER:
@@ -152,7 +155,7 @@ def _(transform: ColorJitter, rows: Tensor, generator: torch.Generator) -> list[
     return steps
 
 
-@draw.register(RandomGrayscale)
+@_sample.register(RandomGrayscale)
 def _(
     transform: RandomGrayscale, rows: Tensor, generator: torch.Generator
 ) -> list[Step]:
@@ -162,7 +165,7 @@ def _(
     return [Step('gray', chosen, weights.expand(len(chosen), -1))]
 
 
-@draw.register(RandomGaussianBlur)
+@_sample.register(RandomGaussianBlur)
 def _(
     transform: RandomGaussianBlur, rows: Tensor, generator: torch.Generator
 ) -> list[Step]:
@@ -171,7 +174,7 @@ def _(
     return [Step('blur', chosen, sigma)]
 
 
-@draw.register(RandomSolarize)
+@_sample.register(RandomSolarize)
 def _(
     transform: RandomSolarize, rows: Tensor, generator: torch.Generator
 ) -> list[Step]:
@@ -181,7 +184,7 @@ def _(
     ]
 
 
-@draw.register(RandomFlip)
+@_sample.register(RandomFlip)
 def _(transform: RandomFlip, rows: Tensor, generator: torch.Generator) -> list[Step]:
     chosen = _some(rows, transform.prob, generator)
     return [Step('flip', chosen, torch.ones(len(chosen)))]
