@@ -14,8 +14,8 @@ from mmcls.models import ResNet
 from mmengine.hooks import Hook
 from torch import nn
 
-from mmaccel.engine.cli import build_runner
 from mmaccel.engine.config import prepare_config, set_work_dir
+from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import set_pretrained
 from tests import voc_set
 
@@ -121,7 +121,7 @@ def trained_once(reduced, checkpoint, tmp_path_factory):
     ``reduced`` makes the config of a name, a checkpoint and a work directory.
     """
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def run(name, shuffled=False):
         weights, work_dir = checkpoint, tmp_path_factory.mktemp('run')
         if shuffled:

@@ -11,8 +11,8 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.registry import DefaultScope
 
-from mmaccel.engine.cli import build_runner
 from mmaccel.engine.config import load_config
+from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import backbone_weights, set_pretrained
 from mmaccel.errors import ConfigError
 from tests.processes import run_tool

@@ -1,10 +1,6 @@
-"""tools/analysis_tools/plot_time_accuracy.py."""
+"""``mmaccel plot``."""
 
-import importlib.util
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -12,17 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from mmaccel.evaluation.time_accuracy_plot import add_legend
+from tests.processes import exit_code
 from tests.test_evaluation.test_curves import point, write
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_time_accuracy.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('plot_time_accuracy', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -33,10 +20,10 @@ def runs(tmp_path):
     return [str(tmp_path / f'run{i}') for i in range(3)]
 
 
-def test_picture_and_points(tool, runs, tmp_path, capsys):
+def test_picture_and_points(runs, tmp_path, capsys):
     out, points = tmp_path / 'new' / 'f.png', tmp_path / 'f.json'
     argv = [*runs, '--labels', 'A', 'B', 'A', '--out', str(out), '--json', str(points)]
-    assert tool.main(argv) == 0
+    assert exit_code('plot', *argv) == 0
     image = matplotlib.image.imread(out)
     assert image.shape[0] > 400 and image.shape[1] > 600
     # both colours are in the picture, and the band of A
@@ -57,13 +44,13 @@ def test_picture_and_points(tool, runs, tmp_path, capsys):
     )
 
 
-def test_a_method_and_its_accelerated_form_share_a_colour(tool, runs, tmp_path):
+def test_a_method_and_its_accelerated_form_share_a_colour(runs, tmp_path):
     """Dashed and solid, so that the solid line has more of the colour."""
     strong = {}
     for labels in (('X', 'Accel-X'), ('X', 'Y')):
         out = tmp_path / f'{labels[1]}.png'
         argv = [*runs[:2], '--labels', *labels, '--out', str(out)]
-        assert tool.main(argv) == 0
+        assert exit_code('plot', *argv) == 0
         image = matplotlib.image.imread(out)[..., :3]
         strong[labels[1]] = [
             (np.abs(image - np.array(colour) / 255).max(-1) < 0.02).sum()
@@ -92,21 +79,15 @@ def test_a_long_legend_hides_no_curve():
         (['{run}', '--metric', 'acc'], "no scalar 'acc'; it has knn_top1"),
     ],
 )
-def test_errors_in_one_line(tool, runs, tmp_path, capsys, argv, message):
+def test_errors_in_one_line(runs, tmp_path, capsys, argv, message):
     argv = [arg.format(run=runs[0]) for arg in argv]
-    assert tool.main([*argv, '--out', str(tmp_path / 'f.png')]) == 1
+    assert exit_code('plot', *argv, '--out', str(tmp_path / 'f.png')) == 1
     error = capsys.readouterr().err
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
     assert not (tmp_path / 'f.png').exists()
 
 
-def test_labels_must_fit(tool, runs, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        tool.main([*runs, '--labels', 'A', '--out', str(tmp_path / 'f.png')])
+def test_labels_must_fit(runs, tmp_path, capsys):
+    argv = [*runs, '--labels', 'A', '--out', tmp_path / 'f.png']
+    assert exit_code('plot', *argv) == 2
     assert '1 labels for 3 runs' in capsys.readouterr().err
-
-
-def test_help_has_examples():
-    command = [sys.executable, str(TOOL), '--help']
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 'examples:' in done.stdout and '--labels A A B B' in done.stdout

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmaccel.analysis.floor import Ceilings, floor_of_step, measure_ceilings
+from mmaccel.analysis.roofline import Ceilings, measure_ceilings, roofline_of_step
 
 
 class Step:
@@ -23,19 +23,19 @@ class Step:
 
 def test_a_linear_layers_step_by_hand():
     n, d = 64, 32
-    floor = floor_of_step(Step(n, d), Ceilings(flops=1e3, bytes=1e9))
-    assert floor.flops == 2 * (2 * n * d * d)  # forward, and the weight's gradient
+    found = roofline_of_step(Step(n, d), Ceilings(flops=1e3, bytes=1e9))
+    assert found.flops == 2 * (2 * n * d * d)  # forward, and the weight's gradient
     maps, weight = 4 * n * d, 4 * d * d
     products = 2 * (2 * maps + weight)
     ones, update = 2 * maps, 3 * weight
-    assert floor.bytes == products + ones + update
+    assert found.bytes == products + ones + update
     # by far the slower of the two ceilings
-    assert floor.seconds == pytest.approx(floor.flops / 1e3, rel=0.01)
+    assert found.seconds == pytest.approx(found.flops / 1e3, rel=0.01)
 
 
 def test_the_other_ceiling_counts_where_it_is_lower():
-    floor = floor_of_step(Step(64, 32), Ceilings(flops=1e18, bytes=1e3))
-    assert floor.seconds == pytest.approx(floor.bytes / 1e3, rel=0.01)
+    found = roofline_of_step(Step(64, 32), Ceilings(flops=1e18, bytes=1e3))
+    assert found.seconds == pytest.approx(found.bytes / 1e3, rel=0.01)
 
 
 def test_ceilings_are_of_a_computer():

@@ -6,10 +6,9 @@ import torchvision
 from mmselfsup.registry import MODELS
 from torch import nn
 
+from mmaccel.cli import main
+from mmaccel.engine.export import NETWORKS
 from mmaccel.engine.weights import load_backbone
-from tests.processes import load_tool
-
-tool = load_tool('model_converters/export_backbone')
 
 
 def pretrained(path, **cfg):
@@ -38,7 +37,7 @@ def features(backbone, images):
 def test_torchvision_resnet50_gives_equal_features_and_loads_strictly(tmp_path):
     backbone, path = pretrained(tmp_path / 'pre.pth', depth=50)
     out = str(tmp_path / 'out.pth')
-    assert tool.main([path, out, '--format', 'torchvision']) == 0
+    assert main(['export', path, out, '--format', 'torchvision']) == 0
     model = torchvision.models.resnet50()
     model.fc = nn.Identity()
     model.load_state_dict(torch.load(out, weights_only=True), strict=True)
@@ -62,7 +61,7 @@ def test_timm_gives_equal_features(tmp_path, cfg, name):
     safetensors = pytest.importorskip('safetensors.torch')
     backbone, path = pretrained(tmp_path / 'pre.pth', **cfg)
     out = str(tmp_path / 'out.safetensors')
-    assert tool.main([path, out, '--format', 'timm']) == 0
+    assert main(['export', path, out, '--format', 'timm']) == 0
     channels = cfg.get('in_channels', 3)
     model = timm.create_model(name, num_classes=0, in_chans=channels).eval()
     model.load_state_dict(safetensors.load_file(out), strict=True)
@@ -76,7 +75,7 @@ def test_stem_for_small_images(tmp_path, capsys):
     cfg = dict(type='mmcls.ResNet_CIFAR', depth=18, out_indices=(3,))
     backbone, path = pretrained(tmp_path / 'pre.pth', **cfg)
     out = str(tmp_path / 'out.pth')
-    assert tool.main([path, out, '--format', 'torchvision']) == 0
+    assert main(['export', path, out, '--format', 'torchvision']) == 0
     model = torchvision.models.resnet18()
     # as the command says
     assert 'model.conv1 = nn.Conv2d(3, 64, 3, padding=1' in capsys.readouterr().out
@@ -93,7 +92,7 @@ def test_mmcls_export_is_what_train_takes_as_pretrained(tmp_path):
     cfg = dict(depth=18, base_channels=8, stem_channels=8)
     backbone, path = pretrained(tmp_path / 'pre.pth', **cfg)
     out = str(tmp_path / 'out.pth')
-    assert tool.main([path, out, '--format', 'mmcls']) == 0
+    assert main(['export', path, out, '--format', 'mmcls']) == 0
     target = MODELS.build(dict(cfg, type='mmcls.ResNet'))
     load_backbone(target, out)
     for name, x in backbone.state_dict().items():
@@ -104,7 +103,7 @@ def test_mmcls_export_is_what_train_takes_as_pretrained(tmp_path):
 def test_what_does_not_fit_is_refused_and_nothing_written(tmp_path, capsys, kind):
     def refusal(path, *argv):
         out = tmp_path / 'out.pth'
-        assert tool.main([str(path), str(out), '--format', kind, *argv]) == 1
+        assert main(['export', str(path), str(out), '--format', kind, *argv]) == 1
         assert not list(tmp_path.glob('out*'))
         return capsys.readouterr().err
 
@@ -126,28 +125,25 @@ def test_what_does_not_fit_is_refused_and_nothing_written(tmp_path, capsys, kind
 def test_network_that_torchvision_lacks(tmp_path, capsys):
     _, path = pretrained(tmp_path / 'a.pth', depth=18, base_channels=8, stem_channels=8)
     argv = [path, str(tmp_path / 'x.pth'), '--format', 'torchvision']
-    assert tool.main(argv) == 1
+    assert main(['export', *argv]) == 1
     assert 'with 8 instead of 64 channels' in capsys.readouterr().err
     _, argv[0] = pretrained(tmp_path / 'b.pth', type='mmselfsup.ResNetV1d', depth=50)
-    assert tool.main(argv) == 1
+    assert main(['export', *argv]) == 1
     assert 'torchvision has no resnet50d' in capsys.readouterr().err
 
 
-def test_wrong_features_are_not_written(tmp_path, capsys):
+def test_wrong_features_are_not_written(tmp_path, capsys, monkeypatch):
     # strides leave no trace in the weights: this one would export as another network
     _, path = pretrained(tmp_path / 'a.pth', depth=18)
-    original = tool.NETWORKS['torchvision']
+    original = NETWORKS['torchvision']
 
     def other_strides(arch):
         network = original(arch)
         network.layer2[0].conv1.stride = network.layer2[0].downsample[0].stride = (1, 1)
         return network
 
-    tool.NETWORKS['torchvision'] = other_strides
-    try:
-        argv = [path, str(tmp_path / 'x.pth'), '--format', 'torchvision']
-        assert tool.main(argv) == 1
-    finally:
-        tool.NETWORKS['torchvision'] = original
+    monkeypatch.setitem(NETWORKS, 'torchvision', other_strides)
+    argv = [path, str(tmp_path / 'x.pth'), '--format', 'torchvision']
+    assert main(['export', *argv]) == 1
     assert 'gives other features' in capsys.readouterr().err
     assert not (tmp_path / 'x.pth').exists()

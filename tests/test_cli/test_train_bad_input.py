@@ -2,8 +2,9 @@
 
 import pytest
 
+from mmaccel.cli import main
 from tests.folder_run import write_config, write_images
-from tests.processes import load_tool, run_tool
+from tests.processes import run_tool
 
 DATA = 'train_dataloader.dataset'
 IMAGENET = {
@@ -35,7 +36,7 @@ def preflight(tmp_path, images, capsys, *argv, accel=False, **options):
     """What ``tools/train.py`` says before it builds anything."""
     config = write_config(tmp_path / 'run.py', images, accel=accel, **options)
     argv = argv or ['--work-dir', str(tmp_path / 'out')]
-    assert load_tool('train').main([config, *argv]) == 1
+    assert main(['train', config, *argv]) == 1
     return told(capsys.readouterr().err)
 
 
@@ -53,33 +54,12 @@ def start(tmp_path, images, *argv, **options):
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
-        (
-            {'model.queue_len': 30},
-            'queue_len=30 is not a multiple of the total batch 4 (4 images x 1 '
-            'process(es)); set model.queue_len=28 or 32',
-        ),
-        (
-            {'model.queue_len': 3},
-            'queue_len=3 is not a multiple of the total batch 4 (4 images x 1 '
-            'process(es)); set model.queue_len=4',
-        ),
-        (
-            {'train_dataloader.drop_last': False},
-            'set train_dataloader.drop_last=True',
-        ),
-        (
-            {'model': dict(type='mmselfsup.MoCo')},
-            'PartialBackpropHook needs an Accel model but model.type is MoCo; '
-            "use 'AccelMoCo', 'AccelSimCLR' or 'AccelSwAV', or remove the hook",
-        ),
-        (
-            {f'{DATA}.pipeline': ONE_VIEW},
-            "but 2 are needed; use dict(type='MultiView', num_views=2",
-        ),
-        (
-            {f'{DATA}.pipeline.1.num_views': 1},
-            'the pipeline of train_dataloader.dataset gives 1 view(s) per image but',
-        ),
+        ({'model.queue_len': 30}, 'set model.queue_len=28 or 32'),
+        ({'model.queue_len': 3}, 'set model.queue_len=4'),
+        ({'train_dataloader.drop_last': False}, 'train_dataloader.drop_last=True'),
+        ({'model': dict(type='mmselfsup.MoCo')}, 'PartialBackpropHook'),
+        ({f'{DATA}.pipeline': ONE_VIEW}, 'num_views=2'),
+        ({f'{DATA}.pipeline.1.num_views': 1}, 'train_dataloader.dataset gives 1 view'),
     ],
 )
 def test_setting(tmp_path, images, capsys, options, expected):
@@ -88,41 +68,26 @@ def test_setting(tmp_path, images, capsys, options, expected):
 
 def test_default_queue_and_several_processes(tmp_path, images, capsys, monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '3')
-    config = write_config(tmp_path / 'run.py', images)
-    argv = [config, '--work-dir', str(tmp_path / 'out'), '--launcher', 'pytorch']
-    assert load_tool('train').main(argv) == 1
-    text = told(capsys.readouterr().err)
-    assert (
-        'total batch 12 (4 images x 3 process(es)); set model.queue_len=24 or 36'
-        in (text)
-    )
+    argv = ['--work-dir', str(tmp_path / 'out'), '--launcher', 'pytorch']
+    text = preflight(tmp_path, images, capsys, *argv)
+    assert 'total batch 12' in text and 'model.queue_len=24 or 36' in text
 
 
 def test_unwritable_work_dir(tmp_path, images, capsys):
     (tmp_path / 'file').write_text('')
     work_dir = str(tmp_path / 'file' / 'out')
     text = preflight(tmp_path, images, capsys, '--work-dir', work_dir)
-    assert text == (
-        f'error: the work directory {work_dir} cannot be written (Not a directory); '
-        'choose another one with --work-dir'
-    )
+    assert work_dir in text and text.endswith('--work-dir')
 
 
 @pytest.mark.parametrize('kind', [{}, IMAGENET])
-def test_missing_folder(tmp_path, images, capsys, kind):
+@pytest.mark.parametrize('problem', ['does not exist', 'is empty'])
+def test_missing_or_empty_folder(tmp_path, images, capsys, kind, problem):
+    if problem == 'is empty':
+        (tmp_path / 'none' / 'deep').mkdir(parents=True)
     options = {**kind, f'{DATA}.data_root': str(tmp_path / 'none')}
-    assert preflight(tmp_path, images, capsys, **options) == (
-        f'error: the data of train_dataloader, {tmp_path}/none, does not exist; set '
-        f'{DATA}.data_root to where yours is, for example with --cfg-options '
-        f'{DATA}.data_root=PATH'
-    )
-
-
-@pytest.mark.parametrize('kind', [{}, IMAGENET])
-def test_empty_folder(tmp_path, images, capsys, kind):
-    (tmp_path / 'none' / 'deep').mkdir(parents=True)
-    options = {**kind, f'{DATA}.data_root': str(tmp_path / 'none')}
-    assert 'none, is empty; set' in preflight(tmp_path, images, capsys, **options)
+    text = preflight(tmp_path, images, capsys, **options)
+    assert f'{tmp_path}/none, {problem}; set {DATA}.data_root' in text
 
 
 def test_missing_annotations_and_images(tmp_path, images, capsys):
@@ -145,7 +110,7 @@ def test_folder_without_images(tmp_path, images):
 def test_fewer_images_than_a_batch(tmp_path, images):
     options = {'train_dataloader.batch_size': 16}
     text = start(tmp_path, images, **options)
-    assert '8 images over 1 process(es) do not fill one batch of 16' in text
+    assert 'do not fill one batch of 16' in text
 
 
 @pytest.mark.parametrize(
@@ -184,7 +149,7 @@ def test_command_line(tmp_path, images, capsys, monkeypatch, argv, expected):
     monkeypatch.chdir(tmp_path)
     config = write_config(tmp_path / 'run.py', images)
     argv = [arg.format(config=config) for arg in argv]
-    assert load_tool('train').main(argv) == 1
+    assert main(['train', *argv]) == 1
     assert expected in told(capsys.readouterr().err)
 
 
@@ -225,7 +190,7 @@ def test_debug_shows_the_traceback(tmp_path, images, monkeypatch):
     from mmaccel.errors import ConfigError
 
     with pytest.raises(ConfigError):
-        load_tool('train').main([*argv, '--debug'])
+        main(['train', *argv, '--debug'])
     monkeypatch.setenv('MMACCEL_DEBUG', '1')
     with pytest.raises(ConfigError):
-        load_tool('train').main(argv)
+        main(['train', *argv])

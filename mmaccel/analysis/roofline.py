@@ -1,4 +1,4 @@
-"""The least time a step can take on a device: its operations against its ceilings."""
+"""The roofline of a step: the least time its operations take at a device's ceilings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .step import StepRunner
 
 
 class Ceilings(NamedTuple):
-    """What a device reaches at best: ``flops`` and ``bytes`` a second, measured."""
+    """What a device reaches at best: ``flops`` and ``bytes`` per second, measured."""
 
     flops: float
     bytes: float
 
 
-class Floor(NamedTuple):
-    """A step's work: ``flops``, ``bytes`` moved, and the ``seconds`` they take."""
+class Roofline(NamedTuple):
+    """A step's work: ``flops``, ``bytes`` moved, and the least ``seconds`` for them."""
 
     flops: int
     bytes: int
@@ -54,9 +54,9 @@ def measure_ceilings(device: str = 'cpu', rounds: int = 5) -> Ceilings:
     return Ceilings(2 * side**3 / product, 2 * source.nbytes / copy)
 
 
-def floor_of_step(
+def roofline_of_step(
     runner: StepRunner, ceilings: Ceilings, plan: StepPlan | None = None
-) -> Floor:
+) -> Roofline:
     """Add up, over a step's operations, the longer of computing and moving.
 
     Each operation reads its arguments and writes its results once; no operation
@@ -71,7 +71,7 @@ def floor_of_step(
     counter = _Counter(ceilings)
     with counter:
         runner.step(plan)
-    return Floor(counter.flops, counter.bytes, counter.seconds)
+    return Roofline(counter.flops, counter.bytes, counter.seconds)
 
 
 class _Counter(TorchDispatchMode):

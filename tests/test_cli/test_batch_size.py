@@ -1,10 +1,8 @@
-"""tools/analysis_tools/find_batch_size.py."""
+"""``mmaccel batch-size``."""
 
-import importlib.util
 import json
 import math
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,17 +15,8 @@ from mmaccel.analysis.batch_size import (
 )
 from mmaccel.errors import ConfigError
 from tests.config_file import write_config
+from tests.processes import exit_code
 from tests.test_analysis.test_cost import config
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'find_batch_size.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('find_batch_size', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize('seed', range(30))
@@ -58,7 +47,7 @@ def test_batches_divide_the_queue_of_all_gpus():
         batch_candidates(100, 4, 64)
 
 
-def fake_memory(tool, monkeypatch, per_image, fixed):
+def fake_memory(monkeypatch, per_image, fixed):
     """Memory as a linear function of the batch, the last exit needing most."""
 
     def peaks(cfg, batch_size, size, device, numerics):
@@ -67,23 +56,22 @@ def fake_memory(tool, monkeypatch, per_image, fixed):
         worst = fixed + per_image * batch_size
         return {'1': 0.5 * worst, '4': worst}
 
-    monkeypatch.setattr(tool, 'peaks_in_child', peaks)
+    monkeypatch.setattr(batch_size, 'peaks_in_child', peaks)
 
 
-def run(tool, path, out, *options):
-    argv = [path, '--device', 'cpu', '--json', str(out), *options]
-    return tool.main(argv)
+def run(path, out, *options):
+    return exit_code('batch-size', path, '--device', 'cpu', '--json', out, *options)
 
 
-def test_batch_and_learning_rate(tool, tmp_path, monkeypatch, capsys):
-    fake_memory(tool, monkeypatch, per_image=10, fixed=100)
+def test_batch_and_learning_rate(tmp_path, monkeypatch, capsys):
+    fake_memory(monkeypatch, per_image=10, fixed=100)
     path = write_config(
         tmp_path / 'c.py',
         config(queue_len=960),
         auto_scale_lr=dict(base_batch_size=256),
     )
     out = tmp_path / 'f.json'
-    assert run(tool, path, out, '--limit-mb', '1000', '--gpus', '2') == 0
+    assert run(path, out, '--limit-mb', '1000', '--gpus', '2') == 0
     report = json.loads(out.read_text())
     # 90 images would fit; 960 keys are filled evenly by 2 x 8, 16, 24, 32, 40, 48, 80
     assert report['batch_size'] == 80
@@ -93,13 +81,13 @@ def test_batch_and_learning_rate(tool, tmp_path, monkeypatch, capsys):
     assert 'optim_wrapper.optimizer.lr=0.0625' in capsys.readouterr().out
 
 
-def test_without_a_queue_every_multiple_of_eight_counts(tool, tmp_path, monkeypatch):
-    fake_memory(tool, monkeypatch, per_image=1, fixed=0)
+def test_without_a_queue_every_multiple_of_eight_counts(tmp_path, monkeypatch):
+    fake_memory(monkeypatch, per_image=1, fixed=0)
     cfg = config()
     cfg.model.type = 'SimCLR'
     del cfg.model['queue_len']
     path, out = write_config(tmp_path / 'c.py', cfg), tmp_path / 'f.json'
-    assert run(tool, path, out, '--limit-mb', '5000') == 0
+    assert run(path, out, '--limit-mb', '5000') == 0
     report = json.loads(out.read_text())
     assert report['batch_size'] == 1000
     assert report['learning_rate'] is None  # no auto_scale_lr
@@ -111,22 +99,18 @@ def test_without_a_queue_every_multiple_of_eight_counts(tool, tmp_path, monkeypa
         (['--limit-mb', '100'], 1, 'not even a batch of 8 fits'),
         (['--limit-mb', '100', '--gpus', '3'], 1, 'model.queue_len=24'),
         (['--limit-mb', '100', '--precision', 'fp16'], 1, 'use --precision bf16'),
-        ([], 2, 'say what may be used on cpu: --limit-mb N'),
+        ([], 2, '--limit-mb N'),
     ],
 )
-def test_refusals(tool, tmp_path, monkeypatch, capsys, options, code, message):
-    fake_memory(tool, monkeypatch, per_image=10, fixed=100)
+def test_refusals(tmp_path, monkeypatch, capsys, options, code, message):
+    fake_memory(monkeypatch, per_image=10, fixed=100)
     path, out = write_config(tmp_path / 'c.py'), tmp_path / 'f.json'
-    try:
-        found = run(tool, path, out, *options)
-    except SystemExit as error:
-        found = error.code
-    assert found == code
+    assert run(path, out, *options) == code
     assert message in capsys.readouterr().err
     assert not out.exists()
 
 
-def test_for_real_on_a_small_model(tool, tmp_path):
+def test_for_real_on_a_small_model(tmp_path):
     cfg = config(queue_len=64)
     least, most = (
         max(peaks_in_child(cfg, n, 160, 'cpu', Numerics()).values()) for n in (8, 64)
@@ -134,7 +118,7 @@ def test_for_real_on_a_small_model(tool, tmp_path):
     assert most > least + 50
     path, out = write_config(tmp_path / 'c.py', cfg), tmp_path / 'f.json'
     limit = str((least + most) / 2)
-    assert run(tool, path, out, '--limit-mb', limit, '--size', '160') == 0
+    assert run(path, out, '--limit-mb', limit, '--size', '160') == 0
     report = json.loads(out.read_text())
     assert report['batch_size'] in (16, 32)
     assert set(report['peak_memory_mb']) == {'1', '2', '3', '4'}

@@ -1,9 +1,7 @@
-"""tools/analysis_tools/measure_spread.py."""
+"""``mmaccel spread``."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,16 +10,7 @@ from mmengine.config import Config
 from mmaccel.analysis.spread import spread_of
 from tests.builders import build, moco_config, simclr_config, swav_config, views
 from tests.folder_run import write_config, write_images
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'measure_spread.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('measure_spread', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.processes import exit_code
 
 
 @pytest.fixture
@@ -36,7 +25,7 @@ def run(tmp_path, monkeypatch):
 
 
 def command(run, *more):
-    return [str(run / 'cfg.py'), str(run / 'epoch_1.pth'), *map(str, more)]
+    return exit_code('spread', run / 'cfg.py', run / 'epoch_1.pth', *more)
 
 
 def plain(first, second):
@@ -106,8 +95,8 @@ def test_a_collapse_is_seen():
     assert healthy.effective_rank > 1.2 and healthy.feature_std > 0.02
 
 
-def test_the_command_prints_and_writes_every_stage(tool, run, capsys):
-    assert tool.main(command(run, '--num', 8, '--json', run / 'spread.json')) == 0
+def test_the_command_prints_and_writes_every_stage(run, capsys):
+    assert command(run, '--num', 8, '--json', run / 'spread.json') == 0
     *_, title, _, first, second, third, last = capsys.readouterr().out.splitlines()
     lines = [first, second, third, last]
     assert title.startswith('8 images')
@@ -117,9 +106,9 @@ def test_the_command_prints_and_writes_every_stage(tool, run, capsys):
         printed = [float(word) for word in line.split()[1:]]
         assert printed == pytest.approx(list(spread.values()), abs=0.06)
         assert all(math.isfinite(value) for value in spread.values())
-    assert tool.main(command(run, '--num', 8, '--json', run / 'again.json')) == 0
+    assert command(run, '--num', 8, '--json', run / 'again.json') == 0
     assert json.loads((run / 'again.json').read_text()) == written  # one seed
-    assert tool.main(command(run)) == 0
+    assert command(run) == 0
     assert '12 images' in capsys.readouterr().out  # no more are there
 
 
@@ -130,6 +119,6 @@ def test_the_command_prints_and_writes_every_stage(tool, run, capsys):
         (['--cfg-options', 'model.neck.out_channels=7'], 'of another shape'),
     ],
 )
-def test_what_cannot_be_measured_is_refused(tool, run, capsys, more, reason):
-    assert tool.main(command(run, *more)) == 1
+def test_what_cannot_be_measured_is_refused(run, capsys, more, reason):
+    assert command(run, *more) == 1
     assert reason in capsys.readouterr().err

@@ -7,9 +7,10 @@ from mmengine.config import Config
 from mmselfsup.registry import MODELS
 from PIL import Image
 
+from mmaccel.cli import main
 from tests.builders import BACKBONE
 from tests.folder_run import write_config, write_images
-from tests.processes import load_tool, run_tool
+from tests.processes import run_tool
 
 
 def write_classes(folder):
@@ -99,7 +100,7 @@ def test_classifier_is_trained_and_evaluated(tmp_path):
 def test_pretraining_config_is_refused(tmp_path, capsys):
     write_images(tmp_path / 'images', 4)
     config = write_config(tmp_path / 'run.py', tmp_path / 'images')
-    assert load_tool('test').main([config, 'x.pth']) == 1
+    assert main(['test', config, 'x.pth']) == 1
     text = capsys.readouterr().err
     assert 'has neither test_dataloader' in text
     assert 'KNNHook' in text and 'linear classification' in text
@@ -109,7 +110,7 @@ def test_missing_checkpoint(tmp_path, capsys):
     write_classes(tmp_path / 'data')
     config = write_classifier(tmp_path / 'linear.py', tmp_path / 'data')
     argv = [config, 'none.pth', '--work-dir', str(tmp_path / 'out')]
-    assert load_tool('test').main(argv) == 1
+    assert main(['test', *argv]) == 1
     assert 'there is no checkpoint none.pth' in capsys.readouterr().err
 
 
@@ -119,7 +120,7 @@ def test_missing_data(tmp_path, capsys):
     config = write_classifier(tmp_path / 'linear.py', tmp_path / 'data', **options)
     (tmp_path / 'x.pth').write_bytes(b'')
     argv = [config, str(tmp_path / 'x.pth'), '--work-dir', str(tmp_path / 'out')]
-    assert load_tool('test').main(argv) == 1
+    assert main(['test', *argv]) == 1
     assert 'test_dataloader.dataset.data_root' in capsys.readouterr().err
 
 

@@ -1,8 +1,6 @@
-"""tools/analysis_tools/benchmark_data.py."""
+"""``mmaccel data``."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import pytest
@@ -10,26 +8,17 @@ import torch
 from mmengine.config import Config
 
 from mmaccel.analysis.loading import LoadingRunner
+from mmaccel.cli import main
 from tests.folder_run import write_config, write_images
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'benchmark_data.py'
-
-
-@pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location('benchmark_data', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield module
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
 
 
 @pytest.fixture
 def config(tmp_path):
     write_images(tmp_path / 'images', number=8)
-    return write_config(tmp_path / 'run.py', tmp_path / 'nowhere')
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield write_config(tmp_path / 'run.py', tmp_path / 'nowhere')
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
 
 
 def spread(figure):
@@ -37,17 +26,15 @@ def spread(figure):
     return figure['median']
 
 
-def run(tool, config, tmp_path, *argv):
+def run(config, tmp_path, *argv):
     out = tmp_path / 'out' / 'data.json'
     common = ('--images', str(tmp_path / 'images'), '--device', 'cpu', '--batches', '3')
-    assert tool.main([config, *common, '--json', str(out), *argv]) == 0
+    assert main(['data', config, *common, '--json', str(out), *argv]) == 0
     return json.loads(out.read_text())
 
 
-def test_both_pipelines_in_turn(tool, config, tmp_path, capsys):
-    result = run(
-        tool, config, tmp_path, '--compare', '--rounds', '2', '--step-ms', '30'
-    )
+def test_both_pipelines_in_turn(config, tmp_path, capsys):
+    result = run(config, tmp_path, '--compare', '--rounds', '2', '--step-ms', '30')
     assert result['torch'] == torch.__version__ and result['device']
     assert result['config'] == config
     assert (result['batch_size'], result['n'], result['images']) == (4, 2, 8)
@@ -60,28 +47,28 @@ def test_both_pipelines_in_turn(tool, config, tmp_path, capsys):
         assert 0 < spread(figures['wait_share']) < 1
     assert spread(result['ratio']) > 0 and spread(result['ratio_all_in']) > 0
     printed = capsys.readouterr().out
-    for word in ('fast_views', 'baseline', 'views/s a core', 'wait share', 'ratio'):
+    for word in ('fast_views', 'baseline', 'views/s per core', 'wait share', 'ratio'):
         assert word in printed
 
 
-def test_the_configs_own_step_and_workers(tool, config, tmp_path):
-    result = run(tool, config, tmp_path, '--rounds', '1', '--workers', '1')
+def test_the_configs_own_step_and_workers(config, tmp_path):
+    result = run(config, tmp_path, '--rounds', '1', '--workers', '1')
     assert result['fast_views'] is False and result['workers'] == 1
     assert 'ratio' not in result
     assert 0 <= spread(result['wait_share']) < 1
     assert result['views_per_second_per_core']['median'] < 1e5  # workers are counted
 
 
-def test_baseline_is_upstreams_whatever_the_config_says(tool, config, tmp_path):
+def test_baseline_is_upstreams_whatever_the_config_says(config, tmp_path):
     options = ('--rounds', '1', '--step-ms', '0', '--cfg-options', 'fast_views=True')
-    assert run(tool, config, tmp_path, *options)['fast_views'] is True
-    result = run(tool, config, tmp_path, '--baseline', *options)
+    assert run(config, tmp_path, *options)['fast_views'] is True
+    result = run(config, tmp_path, '--baseline', *options)
     assert result['fast_views'] is False and result['wait_share'] is None
 
 
-def test_a_missing_folder_is_told(tool, config, tmp_path, capsys):
+def test_a_missing_folder_is_told(config, tmp_path, capsys):
     argv = [config, '--images', str(tmp_path / 'none'), '--device', 'cpu']
-    assert tool.main(argv) == 1
+    assert main(['data', *argv]) == 1
     assert 'does not exist' in capsys.readouterr().err
 
 
