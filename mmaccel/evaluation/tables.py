@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
+from typing import NamedTuple
 
 from mmengine.logging import print_log
 
