@@ -8,8 +8,9 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 try:
     import mmaccel  # noqa: F401
@@ -27,7 +28,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 
 from mmaccel.analysis import StepRunner
 from mmaccel.analysis.device import device_name
-from mmaccel.analysis.measure import Spread
+from mmaccel.analysis.measure import MedianRange
 from mmaccel.engine.config import load_config
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
 from mmaccel.fileio import write_atomically
@@ -165,10 +166,12 @@ def report(args: argparse.Namespace, device: str, rows: dict[str, Row]) -> None:
     figures = {}
     for name, row in rows.items():
         figures[name] = dict(
-            reduced_mb=Spread(row.megabytes),
-            step_ms=Spread(row.milliseconds),
-            bytes_ratio=Spread([a / b for a, b in zip(row.megabytes, base.megabytes)]),
-            step_ratio=Spread(
+            reduced_mb=MedianRange(row.megabytes),
+            step_ms=MedianRange(row.milliseconds),
+            bytes_ratio=MedianRange(
+                [a / b for a, b in zip(row.megabytes, base.megabytes)]
+            ),
+            step_ratio=MedianRange(
                 [a / b for a, b in zip(row.milliseconds, base.milliseconds)]
             ),
         )

@@ -46,7 +46,8 @@ def upward(package=PACKAGE):
         )
         if '.mim' in path.parts or (here not in GROUND and here not in ROOMS):
             continue  # the package's face and its start stand above all rooms
-        below = () if here in GROUND else (*GROUND, *ROOMS[: ROOMS.index(here)])
+        order = (*GROUND, *ROOMS)
+        below = order[: order.index(here)]
         for module, line in imports(path, package):
             there = room(module)
             known = there in GROUND or there in ROOMS

@@ -160,7 +160,7 @@ def main(path: str) -> None:
         (start + STAGE_X[0]) / 2,
         back_y + 0.12,
         f'the gradient of $L_{EXIT}$ reaches stages 1 to {EXIT}; '
-        'the query stops here, nothing behind it is computed or updated',
+        'the query stops here, later stages are not computed or updated',
         ha='center',
         va='bottom',
         fontsize=10.5,
@@ -179,7 +179,8 @@ def main(path: str) -> None:
     ax.text(
         (STAGE_X[0] + STAGE_X[1]) / 2 + 1.3,
         key_y - 0.95,
-        'of M × M pairs of random windows only the pair with the largest loss goes on',
+        'of M × M pairs of random windows '
+        'only the pair with the largest loss is passed on',
         ha='center',
         va='center',
         fontsize=10.5,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torchvision
@@ -16,8 +17,8 @@ from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
+from .memory import bytes_on_device
 from .numerics import Numerics
-from .step import bytes_on_device
 
 #: The release whose documentation the steps follow.
 LIGHTLY = '1.6.0'

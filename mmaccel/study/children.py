@@ -7,8 +7,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Iterator, Mapping, Sequence
+from typing import IO
 
 
 class Interrupted(Exception):

@@ -9,12 +9,13 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 import mmengine
 import torch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import Callable, Iterable, NamedTuple, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.tables import Cell

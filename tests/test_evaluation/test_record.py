@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from mmaccel.evaluation import read_records, write_record
 from mmaccel.evaluation.recipe import parse_config, read_recipe, settings_digest
 from mmaccel.study.grid import read_grid
 
-GIVEN: Dict[str, Any] = dict(config='c.py', dataset='CIFAR-10', protocol='cached', n=10)
+GIVEN: dict[str, Any] = dict(config='c.py', dataset='CIFAR-10', protocol='cached', n=10)
 
 
 def save(path, cfg, **meta):
@@ -23,7 +23,7 @@ def save(path, cfg, **meta):
     return path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def config_of(name):
     """Read once: mmengine takes a while over each."""
     return load_config(name)

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.engine.cli import Command
+from mmaccel.cli.command import Command
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.pretraining import Pretraining, find_pretrainings
 from mmaccel.evaluation.record import read_records

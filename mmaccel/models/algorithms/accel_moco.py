@@ -34,7 +34,7 @@ class AccelMoCo(AccelMixin, MoCo):
     Paper: Algorithm 1 and equations (3), (4); layer-wise queues from Appendix A.
 
     Args:
-        *args, **kwargs: As upstream's ``MoCo``, with an ``IntermediateNeck`` and an
+        *args: As upstream's ``MoCo``, with an ``IntermediateNeck`` and an
             ``AccelContrastiveHead``; ``queue_len`` counts the keys K of each stage's
             queue.
         key_forward (str): ``'full'`` runs the keys to the last stage and refreshes
@@ -42,6 +42,7 @@ class AccelMoCo(AccelMixin, MoCo):
             queues that the loss used. Defaults to ``'full'``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
+        **kwargs: As upstream.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.

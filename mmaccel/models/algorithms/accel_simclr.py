@@ -29,10 +29,11 @@ class AccelSimCLR(AccelMixin, SimCLR):
     Paper: Algorithm 1 and equations (3), (4).
 
     Args:
-        *args, **kwargs: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
+        *args: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
             ``NonLinearNeck`` and an ``AccelContrastiveHead``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
+        **kwargs: As upstream.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from mmselfsup.models.algorithms import SwAV
@@ -29,10 +30,11 @@ class AccelSwAV(AccelMixin, SwAV):
     Appendix A.
 
     Args:
-        *args, **kwargs: As upstream's ``SwAV``, with an ``IntermediateNeck`` of
+        *args: As upstream's ``SwAV``, with an ``IntermediateNeck`` of
             ``SwAVNeck`` and an ``AccelSwAVHead``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
+        **kwargs: As upstream.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
