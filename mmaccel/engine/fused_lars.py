@@ -1,7 +1,5 @@
 """LARS without one device synchronisation per parameter."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

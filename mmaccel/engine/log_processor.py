@@ -1,7 +1,5 @@
 """The line a user sees while training."""
 
-from __future__ import annotations
-
 import datetime
 import re
 from typing import Any

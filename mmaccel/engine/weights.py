@@ -1,7 +1,5 @@
 """Load weights that fit their network; reject others with the mismatching names."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re

@@ -1,7 +1,5 @@
 """A plot of features in two dimensions, coloured by class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pooled backbone features of a labelled set, of the last stage or of all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import cast

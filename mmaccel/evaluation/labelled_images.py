@@ -1,7 +1,5 @@
 """Labelled images for evaluations, from a config or a folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Checkpoints that survive a kill, a full disk and a wrong config."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Online kNN accuracy during pretraining."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ SimCLR (Chen et al., 2020, appendix A), and BYOL's solarisation (Grill et al., 2
 appendix B).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import NamedTuple
