@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
+import _checkout  # noqa: F401, arguments are read before mmaccel starts
 
-EXAMPLES = """
-examples:
+from mmaccel.cli.command import about, shared
+
+EXAMPLES = """\
   python benchmarks/communication.py configs/accel/mocov2_r50_8xb32.py --size 64
   python benchmarks/communication.py configs/accel/simclr_r50_8xb32.py --ranks 8 \\
       --device cuda --batch-size 256
@@ -20,20 +23,15 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('config', help='accelerated config with a baseline')
     parser.add_argument('--ranks', type=int, default=2, help='processes; default: 2')
     parser.add_argument(
         '--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu'
     )
     parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
-    parser.add_argument('--size', type=int, help='side of the views in pixels')
     parser.add_argument('--rounds', type=int, default=5, help='default: 5')
-    parser.add_argument('--json', metavar='F', help='also write the figures to F')
+    shared(parser, '--size', '--json')
     return parser.parse_args(argv)
 
 

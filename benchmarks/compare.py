@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import platform
 import re
 import sys
@@ -19,11 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
+import _checkout  # noqa: F401, arguments are read before mmaccel starts
+
+from mmaccel.cli import start
+from mmaccel.cli.command import Command, about, at_least, save, shared
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-EXAMPLES = """examples:
+EXAMPLES = """\
   python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5
   python benchmarks/compare.py --device cuda --batch-size 256 --precision bf16 \\
       --rounds 30
@@ -52,11 +56,7 @@ CHANNELS = {18: (64, 128, 256, 512), 50: (256, 512, 1024, 2048)}
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument(
         '--methods',
         nargs='+',
@@ -64,11 +64,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=list(CONFIGS),
         help='default: all',
     )
-    parser.add_argument(
-        '--device',
-        help='torch device; default: cuda if there is one',
-    )
-    parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
+    shared(parser, '--device', '--threads')
+    shared(parser, '--batch-size', default=8)
     parser.add_argument(
         '--size', type=int, default=224, help='side of the views; default: 224'
     )
@@ -79,9 +76,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=50,
         help='of the ResNet; default: 50',
     )
-    parser.add_argument(
+    shared(
+        parser,
         '--precision',
-        choices=('fp32', 'bf16', 'fp16'),
         help='of all rows but upstream as shipped; default: bf16 on CUDA, else fp32',
     )
     parser.add_argument(
@@ -90,18 +87,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='channels_last',
         help='of all rows but upstream as shipped; default: channels_last',
     )
-    parser.add_argument('--rounds', type=int, default=10, help='default: 10')
-    parser.add_argument('--warmup', type=int, default=2, help='default: 2')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--rounds', type=at_least(1), default=10, help='default: 10')
+    parser.add_argument('--warmup', type=at_least(0), default=2, help='default: 2')
     parser.add_argument(
         '--json',
         metavar='F',
         help='file to write; default: benchmarks/results/<device>.json',
     )
-    args = parser.parse_args(argv)
-    if args.rounds < 1 or args.batch_size < 2:
-        parser.error('--rounds must be at least 1 and --batch-size at least 2')
-    return args
+    return parser.parse_args(argv)
 
 
 def complete(args: argparse.Namespace) -> None:
@@ -112,13 +105,10 @@ def complete(args: argparse.Namespace) -> None:
     """
     import torch
 
-    from mmaccel.errors import ConfigError
+    from mmaccel.hardware import choose_device
 
-    if args.device is None:
-        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    args.device = choose_device(args.device)
     cuda = args.device.startswith('cuda')
-    if cuda and not torch.cuda.is_available():
-        raise ConfigError('no CUDA device here; use --device cpu')
     if args.precision is None:
         args.precision = 'bf16' if cuda else 'fp32'
     if args.json is None:
@@ -130,8 +120,7 @@ def complete(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Compare, print and save; return the exit code."""
     args = parse_args(argv)
-    from mmaccel.cli.command import Command
-
+    start()
     return Command().run(lambda _: compare(args))
 
 
@@ -144,7 +133,6 @@ def compare(args: argparse.Namespace) -> None:
 
     from benchmarks.lightly_step import lightly_version
     from mmaccel.analysis.device import device_name
-    from mmaccel.fileio import write_atomically
     from mmaccel.version import __version__
 
     complete(args)
@@ -170,7 +158,7 @@ def compare(args: argparse.Namespace) -> None:
         n=args.rounds,
         rows=rows,
     )
-    write_atomically(args.json, json.dumps(report, indent=2).encode())
+    save(args.json, report)
     print(markdown(report))
     print(f'\nwritten to {args.json}')
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from mmaccel.analysis import StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.measure import MedianRange
+from mmaccel.cli.command import save
 from mmaccel.engine.config import load_config
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
-from mmaccel.fileio import write_atomically
 
 
 def enter(rank: int, args: argparse.Namespace) -> None:
@@ -137,14 +136,13 @@ def report(args: argparse.Namespace, device: str, rows: dict[str, Row]) -> None:
             f'{spreads["step_ms"]["median"]:10.0f}'
             f'{spreads["step_ratio"]["median"]:13.3f}'
         )
-    if args.json:
-        content = dict(
-            device=device_name(device),
-            torch=torch.__version__,
-            config=args.config,
-            batch_size=args.batch_size,
-            ranks=args.ranks,
-            n=args.rounds,
-            rows=figures,
-        )
-        write_atomically(args.json, (json.dumps(content, indent=2) + '\n').encode())
+    content = dict(
+        device=device_name(device),
+        torch=torch.__version__,
+        config=args.config,
+        batch_size=args.batch_size,
+        ranks=args.ranks,
+        n=args.rounds,
+        rows=figures,
+    )
+    save(args.json, content)
