@@ -31,12 +31,13 @@ import torch
 import torchvision
 from mmengine.config import Config
 
-from mmaccel.analysis import Numerics, Spread, StepRunner
+from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
+from mmaccel.analysis import MedianRange, Numerics, StepRunner
 from mmaccel.analysis.device import device_name
-from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
-from mmaccel.analysis.measure import Timed, peak_memory_mb, ratios, time_steps
+from mmaccel.analysis.measure import Timed, ratios, time_steps
+from mmaccel.analysis.memory import peak_memory_mb
 from mmaccel.analysis.numerics import PRECISIONS
-from mmaccel.engine.cli import Command
+from mmaccel.cli.command import Command
 from mmaccel.engine.config import load_config
 from mmaccel.fileio import write_atomically
 from mmaccel.version import __version__
@@ -58,11 +59,11 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     'mocov2': {
         'ours': {},
         'ours, truncated keys': {'model.key_forward': 'truncated'},
-        'ours, cumulative': {'model.supervision': 'cumulative'},
+        'ours, cumulative': {'model.loss_on': 'cumulative'},
     },
     'simclr': {
         'ours': {},
-        'ours, cumulative': {'model.supervision': 'cumulative'},
+        'ours, cumulative': {'model.loss_on': 'cumulative'},
     },
 }
 CHANNELS = {18: (64, 128, 256, 512), 50: (256, 512, 1024, 2048)}
@@ -231,9 +232,9 @@ def compare_method(method: str, args: argparse.Namespace) -> list[dict]:
                 precision=runners[name].numerics.precision,
                 layout=runners[name].numerics.layout,
                 n=args.rounds,
-                step_ms=Spread(expected[name]),
+                step_ms=MedianRange(expected[name]),
                 exit_ms={
-                    label.partition('/')[2]: Spread(times[label])
+                    label.partition('/')[2]: MedianRange(times[label])
                     for label, _, _ in variants[name]
                 },
                 exit_probs={

@@ -1,8 +1,4 @@
-"""What ``import mmaccel`` does: patch the stack, then register every component.
-
-It lives outside ``__init__`` so that ``python -m mmaccel.doctor``, whose run begins
-with ``import mmaccel``, can still start when the stack is broken and say why.
-"""
+"""What ``import mmaccel`` does: patch the stack, then register every component."""
 
 from __future__ import annotations
 
@@ -16,21 +12,17 @@ _SUB_PACKAGES = (
     'mmaccel.evaluation',
 )
 
-#: What stopped the last :func:`start`; only ever set while the doctor runs.
-failure: Exception | None = None
-
 
 def start() -> None:
     """Apply the patches and import the sub-packages, which registers their members.
 
     Raises:
-        ImportError: If anything fails, naming the doctor as the remedy. While the
-            doctor itself runs the error is kept in ``failure`` for it instead.
+        ImportError: If anything fails, naming ``mmaccel doctor`` as the remedy.
 
     Note:
-        Patches the installed packages in memory (see :mod:`mmaccel.compat`).
+        Patches the installed packages in memory (see :mod:`mmaccel.compat`). A second
+        call changes nothing.
     """
-    global failure
     try:
         from mmaccel.compat import apply_patches
 
@@ -38,22 +30,24 @@ def start() -> None:
         for name in _SUB_PACKAGES:
             import_module(name)
     except Exception as error:  # version checks upstream are plain assertions
-        if doctor_is_running():
-            failure = error
-            return
         raise ImportError(
             f'mmaccel cannot start ({type(error).__name__}: {error}); run '
-            '`python -m mmaccel.doctor` to see what to repair'
+            '`python -m mmaccel doctor` to see what to repair'
         ) from error
 
 
-def doctor_is_running() -> bool:
-    """Tell whether this process is ``python -m mmaccel.doctor``.
+def is_command() -> bool:
+    """Whether this process is the command ``mmaccel``, which starts by itself.
 
-    While a parent package is imported for ``-m``, ``sys.argv[0]`` is ``'-m'``; the
-    module's name is only in ``sys.orig_argv``, which Python 3.8 and 3.9 lack.
+    That is the console script, a script of ``tools/``, ``python -m mmaccel`` or
+    ``python -m mmaccel.doctor``. Worker processes that they spawn are not: these have
+    no arguments to read.
     """
-    if sys.argv[:1] != ['-m']:
+    entry = sys.modules.get('mmaccel_cli')
+    if entry is not None and entry.running:
+        return True
+    # while a parent package is imported for `-m`, that is all of sys.argv[0]
+    if sys.argv[:1] != ['-m'] or '-m' not in sys.orig_argv:
         return False
-    command = getattr(sys, 'orig_argv', None)
-    return command is None or 'mmaccel.doctor' in command
+    module = sys.orig_argv[sys.orig_argv.index('-m') + 1]
+    return module in ('mmaccel', 'mmaccel.doctor')

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 
 def renamed(**names: str) -> Callable[[Callable], Callable]:

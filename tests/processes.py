@@ -15,12 +15,14 @@ import torch
 import torch.utils.tensorboard
 from mmengine.config import Config
 
+from mmaccel.cli import main
+
 TOOLS = Path(__file__).parents[1] / 'tools'
 _FORK = multiprocessing.get_context('fork')
 
 
 def load_tool(name):
-    """A tool's module, such as ``train`` or ``model_converters/export_backbone``."""
+    """Module of a script in tools/, such as ``dataset_converters/cifar10``."""
     module_name = 'tools_' + name.replace('/', '_')
     spec = spec_from_file_location(module_name, TOOLS / f'{name}.py')
     module = module_from_spec(spec)
@@ -28,15 +30,23 @@ def load_tool(name):
     return module
 
 
-def run_tool(tool, *argv, log, ranks=1, timeout=120):
-    """Exit code of ``python tools/<tool>.py argv``, negative for a signal.
+def exit_code(*argv):
+    """Exit code of ``mmaccel argv`` in this process, of wrong arguments too."""
+    try:
+        return main([str(argument) for argument in argv])
+    except SystemExit as error:
+        return error.code
+
+
+def run_tool(verb, *argv, log, ranks=1, timeout=120):
+    """Exit code of ``mmaccel verb argv``, negative for a signal.
 
     The output is appended to ``log``. With several ranks the highest exit code.
     """
     environments = [{}] if ranks == 1 else _launch(ranks)
     argv = [*argv] if ranks == 1 else [*argv, '--launcher', 'pytorch']
     children = [
-        _FORK.Process(target=_run_tool, args=(tool, argv, str(log), environment))
+        _FORK.Process(target=_run_tool, args=([verb, *argv], str(log), environment))
         for environment in environments
     ]
     for child in children:
@@ -46,7 +56,7 @@ def run_tool(tool, *argv, log, ranks=1, timeout=120):
     if any(child.is_alive() for child in children):
         for child in children:
             child.kill()
-        raise AssertionError(f'{tool} {argv} hangs:\n{Path(log).read_text()}')
+        raise AssertionError(f'{verb} {argv} hangs:\n{Path(log).read_text()}')
     return max((child.exitcode for child in children), key=abs)
 
 
@@ -94,14 +104,14 @@ def _run_rank(function, environment, results):
     torch.distributed.destroy_process_group()
 
 
-def _run_tool(tool, argv, log, environment):
+def _run_tool(argv, log, environment):
     os.environ.update(environment)
     _make_start_fast()
     np.random.seed()  # mmengine draws seeds from it; a fork would repeat its parent's
     with open(log, 'a', buffering=1) as file:
         sys.stdout = sys.stderr = file
         try:
-            code = load_tool(tool).main(argv)
+            code = main(argv)
         except BaseException:
             traceback.print_exc()
             code = 2

@@ -46,7 +46,8 @@ def upward(package=PACKAGE):
         )
         if '.mim' in path.parts or (here not in GROUND and here not in ROOMS):
             continue  # the package's face and its start stand above all rooms
-        below = () if here in GROUND else (*GROUND, *ROOMS[: ROOMS.index(here)])
+        order = (*GROUND, *ROOMS)
+        below = order[: order.index(here)]
         for module, line in imports(path, package):
             there = room(module)
             known = there in GROUND or there in ROOMS
@@ -60,6 +61,15 @@ def upward(package=PACKAGE):
 
 def test_no_room_imports_from_above():
     assert upward() == []
+
+
+def test_the_package_imports_no_research():
+    """research/ stands outside the wheel; it may import the package."""
+    outside = {'research', 'benchmarks', 'tools', 'tests'}
+    for path in PACKAGE.rglob('*.py'):
+        if '.mim' not in path.parts:
+            found = {module.split('.')[0] for module, _ in imports(path)}
+            assert not found & outside, path
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.test_architecture import GROUND, ROOMS
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page
-    for pattern in ('*.md', 'docs/**/*.md', 'configs/**/*.md')
+    for pattern in ('*.md', 'docs/**/*.md', 'configs/**/*.md', 'research/*.md')
     for page in ROOT.glob(pattern)
     if page.name != 'CHANGELOG.md'  # it tells of what was
 )

@@ -14,7 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mmaccel import __version__, doctor
+from mmaccel import __version__
+from mmaccel.cli import doctor
 from tests.small_run import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,7 @@ def test_wheel_has_the_package_configs_and_tools_and_nothing_else(wheel):
 
     mim = sources('configs/**/*.*', 'tools/**/*.*', 'model-index.yml')
     assert {'tools/env.sh', 'configs/accel/mocov2_r50_8xb32.py'} <= mim
-    package = sources('mmaccel/**/*.py', 'mmaccel/py.typed')
+    package = sources('mmaccel_cli.py', 'mmaccel/**/*.py', 'mmaccel/py.typed')
     assert names == package | {f'mmaccel/.mim/{x}' for x in mim}
 
 
@@ -129,8 +130,10 @@ def test_installed_alone_it_examines_itself_and_trains_a_users_config(wheel, tmp
 
     code = "from importlib.util import find_spec; print(find_spec('mmaccel').origin)"
     assert Path(run(python, '-c', code).strip()) == site / 'mmaccel/__init__.py'
-    run(python, '-m', 'mmaccel.doctor')
-    run(python, site / 'mmaccel/.mim/tools/train.py', 'mine.py')
+    command = python.with_name('mmaccel')
+    run(command, 'doctor')
+    run(command, 'train', 'mine.py')
+    run(python, site / 'mmaccel/.mim/tools/train.py', '--help')
     assert (folder / 'work_dirs/mine/epoch_1.pth').exists()
 
 
@@ -139,7 +142,9 @@ def test_sdist_can_build_a_wheel_and_holds_nothing_private(tree):
     with tarfile.open(path) as archive:
         names = {x.partition('/')[2] for x in archive.getnames()}
 
-    needed = sources('mmaccel/**/*.py', 'configs/**/*.*', 'tools/**/*.*')
+    needed = sources(
+        'mmaccel_cli.py', 'mmaccel/**/*.py', 'configs/**/*.*', 'tools/**/*.*'
+    )
     assert needed <= names
     assert {'setup.py', 'requirements.txt', 'constraints.txt', 'LICENSE'} <= names
     assert not [x for x in names if x.startswith(('data', 'work_dirs', 'mmaccel/.mim'))]

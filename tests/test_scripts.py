@@ -41,7 +41,7 @@ case "$*" in
     fi
     ;;
   *opencv-python*) echo 5.0.0 ;;
-  '-m mmaccel.doctor') exit "${DOCTOR:-0}" ;;
+  '-m mmaccel doctor') exit "${DOCTOR:-0}" ;;
   -c*version_info*) exec "$REAL" "$@" ;;
 esac
 """
@@ -88,7 +88,7 @@ def assert_made(done, env):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(env.root / '.venv/bin/python')
     assert len(done.installs) == 3
-    assert done.calls[-1] == '-m mmaccel.doctor'
+    assert done.calls[-1] == '-m mmaccel doctor'
 
 
 def test_it_installs_torch_first_and_is_reused(env):

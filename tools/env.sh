@@ -110,7 +110,7 @@ step() {
 # mmengine requires opencv-python, whose GUI needs libGL, X11 and glib from the system;
 # servers and containers have none of these. The headless build of the same version is
 # then laid over it: both own the same files, and mmengine's requirement stays met.
-mend_headless_opencv() {
+use_headless_opencv() {
   local error version
   error="$("$VENV/bin/python" -c 'import cv2' 2>&1 | tail -n 1)" || true
   [[ "$error" == *"cannot open shared object file"* ]] || return 0
@@ -153,8 +153,8 @@ make_environment() {
     "${pip[@]}" -r requirements.txt -r requirements-dev.txt
   step 'installing mmaccel, editable, with detection and segmentation' \
     "${pip[@]}" --no-build-isolation -e '.[transfer]'
-  mend_headless_opencv
-  step 'checking it' "$VENV/bin/python" -m mmaccel.doctor
+  use_headless_opencv
+  step 'checking it' "$VENV/bin/python" -m mmaccel doctor
 
   fingerprint >"$stamp.new"
   mv "$stamp.new" "$stamp"

@@ -13,7 +13,7 @@ The environment is made first if needed, see `bash tools/env.sh --help`.
 
 Examples:
   bash tools/lint.sh
-  bash tools/lint.sh --fix    # format, and mend what ruff can mend, then check
+  bash tools/lint.sh --fix    # format, and fix what ruff can fix, then check
 HELP
     exit 0
     ;;
@@ -39,7 +39,7 @@ failed=()
 "$MMACCEL_PYTHON" -m mypy --no-error-summary || failed+=('mypy')
 
 if ((${#failed[@]})); then
-  echo "lint failed: ${failed[*]} (bash tools/lint.sh --fix mends formatting)" >&2
+  echo "lint failed: ${failed[*]} (bash tools/lint.sh --fix repairs formatting)" >&2
   exit 1
 fi
 echo 'lint passed: format, ruff, mypy'

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a plain checkout
+sys.path.append(str(Path(__file__).parent))
+import _checkout  # noqa: F401, it finds mmaccel
 
-import numpy as np
-import torch
+from mmaccel.cli import start
+from mmaccel.cli.command import Command, about, save
+from mmaccel.errors import ConfigError
 
-from mmaccel.evaluation.curves import Curve, read_curve, read_scalars
-from mmaccel.evaluation.time_accuracy_plot import plot_time_accuracy
+if TYPE_CHECKING:
+    from mmaccel.evaluation.curves import Curve
 
-EXAMPLES = """
-examples:
+EXAMPLES = """\
   python tools/quickstart_report.py work_dirs/quickstart/mocov2-8e \\
       work_dirs/quickstart/accel-mocov2-8e --out work_dirs/quickstart
 """
@@ -35,10 +30,14 @@ def summarize(work_dir: str, curve: Curve) -> dict:
     A step's time includes waiting for data. Each logged time is the mean of the steps
     since the line before, so that the exits are averaged before the median is taken.
     """
+    import numpy as np
+
+    from mmaccel.evaluation.curves import read_scalars
+
     records = read_scalars(work_dir)
     times = 1000 * np.array([r['time'] for r in records if 'time' in r and 'loss' in r])
     if len(times) == 0:
-        raise ValueError(f'{work_dir} has no logged step times; train it again')
+        raise ConfigError(f'{work_dir} has no logged step times; train it again')
     return {
         'work_dir': str(work_dir),
         'epochs': max(r['epoch'] for r in records if 'knn_top1' in r),
@@ -81,6 +80,12 @@ def table(rows: list[dict], ratio: dict) -> str:
 
 def report(work_dirs: list[str], out: Path) -> str:
     """Write picture and figures below ``out``; return the table."""
+    import torch
+
+    from mmaccel.evaluation.curves import read_curve
+    from mmaccel.evaluation.time_accuracy_plot import plot_time_accuracy
+    from mmaccel.hardware import processor_name
+
     curves = [
         read_curve(work_dir, label=label) for work_dir, label in zip(work_dirs, LABELS)
     ]
@@ -92,42 +97,35 @@ def report(work_dirs: list[str], out: Path) -> str:
         'step': rows[1]['step_ms']['median'] / rows[0]['step_ms']['median'],
         'train_seconds': rows[1]['train_seconds'] / rows[0]['train_seconds'],
     }
-    cuda = torch.cuda.is_available()
     figures = {
-        'device': torch.cuda.get_device_name() if cuda else f'CPU x{os.cpu_count()}',
+        'device': processor_name(),
         'torch': torch.__version__,
         'n': 1,
         'runs': rows,
         'ratio': ratio,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'quickstart.json').write_text(json.dumps(figures, indent=2) + '\n')
+    save(str(out / 'quickstart.json'), figures)
     plot_time_accuracy(curves, out / 'quickstart.png')
     return table(rows, ratio)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Compare and print; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('baseline', help="work directory of the baseline's run")
     parser.add_argument('accel', help="work directory of the accelerated form's run")
     parser.add_argument(
         '--out', type=Path, default=Path('.'), help='folder for picture and figures'
     )
     args = parser.parse_args(argv)
-    try:
-        text = report([args.baseline, args.accel], args.out)
-    except (OSError, KeyError, ValueError) as error:
-        reason = error.args[0] if isinstance(error, KeyError) else error
-        print(f'error: {reason}', file=sys.stderr)
-        return 1
-    print(f'\n{text}\n\nPicture: {args.out / "quickstart.png"}')
-    print(f'Figures: {args.out / "quickstart.json"}')
-    return 0
+
+    def body(command: Command) -> None:
+        start()
+        print(f'\n{report([args.baseline, args.accel], args.out)}\n')
+        print(f'Picture: {args.out / "quickstart.png"}')
+        print(f'Figures: {args.out / "quickstart.json"}')
+
+    return Command().run(body)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """What a training step costs: operations, memory and time."""
 
-from .measure import Spread, cost_of_step
+from .cost import cost_of_step
+from .measure import MedianRange
 from .numerics import Numerics
 from .step import StepRunner, input_shapes
 
-__all__ = ['Numerics', 'StepRunner', 'input_shapes', 'Spread', 'cost_of_step']
+__all__ = ['Numerics', 'StepRunner', 'input_shapes', 'MedianRange', 'cost_of_step']

@@ -4,27 +4,103 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import re
-import resource
-import sys
+import platform
 from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmselfsup.registry import MODELS
 
+from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError
 
+from .device import device_name
+from .memory import limit_memory, whole_peak_mb
 from .numerics import Numerics
 from .step import StepRunner
 
 STEP = 8  # of batch sizes; matrix units like such multiples
-_MIB = 2**20
 _KILLED = (-9, 137)  # by the system, when memory ran out
 
 Peaks = dict  # exit to MiB
+
+
+def batch_report(
+    path: str,
+    cfg: Config,
+    numerics: Numerics,
+    device: str,
+    gpus: int = 1,
+    limit_mb: float | None = None,
+    most: int = 4096,
+    size: int | None = None,
+    tell: Callable[[str], object] = print,
+) -> dict:
+    """Find a config's largest batch: what ``mmaccel batch-size`` prints.
+
+    Args:
+        path (str): The config's name in the report.
+        cfg (Config): A pretraining config.
+        numerics (Numerics): Precision and layout of its step.
+        device (str): Torch device.
+        gpus (int): GPUs of the training. Defaults to 1.
+        limit_mb (float, optional): MiB that may be used; needed except on CUDA, where
+            it defaults to all.
+        most (int): Largest batch to try. Defaults to 4096.
+        size (int, optional): Side of the views. Defaults to the pipeline's.
+        tell (Callable): Gets a line per batch that was tried. Defaults to ``print``.
+
+    Raises:
+        ConfigError: If not even the smallest batch fits.
+    """
+    numerics = numerics.resolve(cfg, torch.device(device))
+    on_cuda = device.startswith('cuda')
+    if on_cuda and limit_mb is not None:
+        limit_memory(device, limit_mb)
+    peaks: dict[int, Peaks] = {}
+
+    def fits(batch_size: int) -> bool:
+        try_batch = peaks_on_cuda if on_cuda else peaks_in_child
+        found = try_batch(cfg, batch_size, size, device, numerics)
+        peaks[batch_size] = found or {}
+        fit = found is not None
+        if found is not None and not on_cuda and limit_mb is not None:
+            fit = max(found.values()) <= limit_mb
+        needs = f'{max(found.values()):.0f} MiB' if found else 'out of memory'
+        tell(f'batch {batch_size}: {needs}{"" if fit else ", does not fit"}')
+        return fit
+
+    queue = argument(class_of(cfg.model, MODELS), 'queue_len')
+    queue_len = cfg.model.get('queue_len', queue and queue.default)
+    candidates = batch_candidates(queue_len, gpus, most)
+    best = largest_fitting(fits, candidates)
+    if best is None:
+        raise ConfigError(
+            f'not even a batch of {candidates[0]} fits in memory; use smaller images '
+            '(--size), --precision bf16 or more memory (--limit-mb)'
+        )
+    base, rate = cfg.get('auto_scale_lr', {}).get('base_batch_size'), None
+    if base is not None:
+        rate = float(f'{cfg.optim_wrapper.optimizer.lr * best * gpus / base:.6g}')
+    return dict(
+        device=device_name(device),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        config=path,
+        batch_size=best,
+        largest_tried=best == candidates[-1],
+        gpus=gpus,
+        learning_rate=rate,
+        base_batch_size=base,
+        peak_memory_mb=peaks[best],
+        limit_mb=limit_mb,
+        precision=numerics.precision,
+        layout=numerics.layout,
+        n=len(peaks),
+    )
 
 
 def largest_fitting(
@@ -98,7 +174,8 @@ def step_peaks(
         for _, plan in runner.variants.values():
             runner.step(plan)
         return {
-            name: _peak(runner, plan) for name, (_, plan) in runner.variants.items()
+            name: whole_peak_mb(runner, plan)
+            for name, (_, plan) in runner.variants.items()
         }
     except (RuntimeError, MemoryError) as error:
         if not _ran_out(error):
@@ -170,30 +247,3 @@ def _ran_out(error: Exception) -> bool:
         return True
     signs = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED')
     return any(sign in str(error) for sign in signs)
-
-
-def _peak(runner: StepRunner, plan: Any) -> float:
-    if runner.device.type == 'cuda':
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(runner.device)
-        runner.step(plan)
-        return round(torch.cuda.max_memory_reserved(runner.device) / _MIB, 1)
-    _forget_peak()
-    runner.step(plan)
-    return round(_resident_peak(), 1)
-
-
-def _forget_peak() -> None:
-    """Start a new peak, where the system can (Linux); else it never falls."""
-    with suppress(OSError):
-        Path('/proc/self/clear_refs').write_text('5')
-
-
-def _resident_peak() -> float:
-    """Peak resident MiB of this process since :func:`_forget_peak`."""
-    with suppress(OSError):
-        found = re.search(r'VmHWM:\s*(\d+) kB', Path('/proc/self/status').read_text())
-        if found:
-            return int(found[1]) / 1024
-    unit = 1 if sys.platform == 'darwin' else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MIB

@@ -1,10 +1,10 @@
-"""What differs between devices when a step is measured: its name, clock and memory."""
+"""What differs between devices when a step is measured: its name and clock."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable
+from typing import Any
 
 import torch
 
@@ -25,13 +25,6 @@ def synchronize(device: torch.device) -> None:
     """Wait until a device has done what it was given."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
-
-
-def limit_memory(device: str, limit_mb: float) -> None:
-    """Let torch's allocator on a CUDA device run out at a number of MiB."""
-    total = torch.cuda.get_device_properties(device).total_memory
-    share = min(limit_mb * 2**20 / total, 1.0)
-    torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
 
 
 class Marks:
@@ -68,39 +61,3 @@ class Marks:
                 passed = 1000 * (end - start)
             total[label] = total.get(label, 0.0) + passed
         return total
-
-
-def extra_memory(device: torch.device, body: Callable[[], object]) -> int | None:
-    """Most bytes that tensors take while ``body`` runs, beyond those before it.
-
-    CUDA's allocator keeps the peak; that of the CPU does not, so every allocation is
-    recorded by torch's profiler and summed up. Neither counts what libraries take
-    behind torch's back (a CUDA context, scratch memory of oneDNN).
-
-    Returns:
-        int, optional: None where torch cannot tell.
-    """
-    if device.type == 'cuda':
-        synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        body()
-        synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    if device.type != 'cpu':
-        body()
-        return None
-    cpu = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=cpu, profile_memory=True) as trace:
-        body()
-    held = peak = 0
-    events = trace.profiler.kineto_results.events()
-    for event in sorted(events, key=_start):
-        if event.name() == '[memory]':  # freed memory counts negative
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
-
-
-def _start(event: Any) -> int:
-    return event.start_ns() if hasattr(event, 'start_ns') else event.start_us()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import resource
 import time
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -23,7 +24,9 @@ from mmaccel.engine.config_reader import (
 )
 from mmaccel.errors import ConfigError
 
-from .device import synchronize
+from .device import device_name, synchronize
+from .measure import MedianRange
+from .step import StepRunner
 
 
 class Delivery(NamedTuple):
@@ -41,6 +44,11 @@ class Delivery(NamedTuple):
     wall: float
     cpu: float
     augment: float
+
+    @property
+    def all_in(self) -> float:
+        """Views per second of one core that also augments and normalises."""
+        return self.views / (self.cpu + self.augment)
 
 
 class LoadingRunner:
@@ -96,7 +104,7 @@ class LoadingRunner:
         preprocessor = dict(cfg.model.get('data_preprocessor') or {})
         preprocessor.setdefault('type', 'SelfSupDataPreprocessor')
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
-        self._batches = batches
+        self.batches = batches
         self._epochs = itertools.count()
 
     def loader(self) -> DataLoader:
@@ -106,7 +114,7 @@ class LoadingRunner:
         wanted = itertools.cycle(order.tolist())
         stamps = [
             self.dataset.stamp(epoch + i // size, next(wanted))
-            for i in range(self._batches * self.batch_size)
+            for i in range(self.batches * self.batch_size)
         ]
         chunks = [
             stamps[i : i + self.batch_size]
@@ -134,7 +142,7 @@ class LoadingRunner:
         own = time.process_time() - own
         # the iterator is gone, its workers have been waited for
         cpu = own + _processor_time(resource.RUSAGE_CHILDREN) - children
-        return Delivery(views, wall, cpu, self._augment(first) * self._batches)
+        return Delivery(views, wall, cpu, self._augment(first) * self.batches)
 
     def _augment(self, batch: dict | None, repeats: int = 3) -> float:
         """Seconds a batch; on the CPU of processor time, as others may want it too."""
@@ -167,7 +175,96 @@ class LoadingRunner:
             worked += time.perf_counter() - loaded
 
 
-def use_one_thread() -> None:
+def loading_report(
+    path: str,
+    read: Callable[[], Config],
+    pipelines: dict[str, bool | None],
+    rounds: int = 5,
+    step_ms: float | None = None,
+    **settings: Any,
+) -> dict:
+    """Measure pipelines in turn: what ``mmaccel data`` prints.
+
+    Args:
+        path (str): The config's name in the report.
+        read (Callable): Reads the config anew, for each pipeline.
+        pipelines (dict[str, bool | None]): ``fast_views`` of each, ``'pipeline'``
+            first; with ``'baseline'`` it is compared.
+        rounds (int): Timed rounds, after one that only reads the files. Defaults to 5.
+        step_ms (float, optional): Milliseconds of a step; 0 leaves the wait out. By
+            default the config's own step is run.
+        **settings: Of :class:`LoadingRunner`.
+
+    Note:
+        This process uses one thread from now on, as loader workers do.
+    """
+    _use_one_thread()
+    runners = {
+        name: LoadingRunner(read(), fast, **settings)
+        for name, fast in pipelines.items()
+    }
+    delivered: dict[str, list[Delivery]] = {name: [] for name in runners}
+    for number in range(rounds + 1):
+        for name, runner in runners.items():
+            delivery = runner.deliver()
+            if number:
+                delivered[name].append(delivery)
+    first = runners['pipeline']
+    on_cpu = first.device.type == 'cpu'
+
+    def figures(name: str) -> dict:
+        waits = _wait_shares(runners[name], rounds, step_ms)
+        every = delivered[name]
+        return dict(
+            views_per_second=MedianRange([d.views / d.wall for d in every]),
+            views_per_second_per_core=MedianRange([d.views / d.cpu for d in every]),
+            wait_share=MedianRange(waits) if waits else None,
+            augment_ms_per_view=MedianRange([1e3 * d.augment / d.views for d in every]),
+            all_in_views_per_second_per_core=(
+                MedianRange([d.all_in for d in every]) if on_cpu else None
+            ),
+        )
+
+    report = dict(
+        device=device_name(first.device),
+        torch=torch.__version__,
+        config=path,
+        fast_views=bool(first.cfg.get('fast_views')),
+        images=len(first.dataset),
+        batch_size=first.batch_size,
+        workers=first.workers,
+        batches=first.batches,
+        n=rounds,
+        **figures('pipeline'),
+    )
+    if 'baseline' in runners:
+        pairs = list(zip(delivered['pipeline'], delivered['baseline']))
+        per_core = [(a.views / a.cpu) / (b.views / b.cpu) for a, b in pairs]
+        all_in = [a.all_in / b.all_in for a, b in pairs]
+        report['baseline'] = figures('baseline')
+        report['ratio'] = MedianRange(per_core)
+        report['ratio_all_in'] = MedianRange(all_in) if on_cpu else None
+    return report
+
+
+def _wait_shares(
+    runner: LoadingRunner, rounds: int, step_ms: float | None
+) -> list[float]:
+    """Share of waiting in each round; none without a step."""
+    if step_ms == 0:
+        return []
+    if step_ms is not None:
+        seconds = step_ms / 1000
+        return [runner.wait_share(lambda: time.sleep(seconds)) for _ in range(rounds)]
+    trained = StepRunner(runner.cfg, runner.batch_size, device=str(runner.device))
+    plans = [variant.plan for variant in trained.variants.values()]
+    for plan in plans:
+        trained.step(plan)  # warm up
+    turn = itertools.cycle(plans)
+    return [runner.wait_share(lambda: trained.step(next(turn))) for _ in range(rounds)]
+
+
+def _use_one_thread() -> None:
     """Let a process stand for a core, as loader workers do."""
     import cv2
 

@@ -15,7 +15,6 @@ from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError
 
 PRECISIONS = ('fp32', 'bf16', 'fp16')
-LAYOUTS = ('config', 'contiguous', 'channels_last')
 
 
 class Numerics(NamedTuple):

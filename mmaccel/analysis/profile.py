@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any
 from unittest import mock
 
 import torch

@@ -1,20 +1,31 @@
-"""How far a pretrained network spreads images; a collapse shows here."""
+"""How far apart a pretrained network places images; a collapse shows here."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import default_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from mmselfsup.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mmaccel.engine.preflight import check_data
+from mmaccel.engine.weights import load_whole
+from mmaccel.errors import ConfigError
 from mmaccel.models.algorithms.accel_base import AccelMixin
 from mmaccel.models.utils.backbones import stage_names
 from mmaccel.models.utils.representation import effective_rank, feature_std
 from mmaccel.models.utils.stages import split_stages
 
 
-class Spread(NamedTuple):
+class FeatureSpread(NamedTuple):
     """Of the projected views of N images.
 
     ``pos_sim, neg_sim``: mean cosine similarity of two views of one image, and of views
@@ -29,7 +40,7 @@ class Spread(NamedTuple):
 
 
 @torch.no_grad()
-def spread_of(model: nn.Module, inputs: Sequence[Tensor]) -> dict[int, Spread]:
+def spread_of(model: nn.Module, inputs: Sequence[Tensor]) -> dict[int, FeatureSpread]:
     """Project two views of a batch and measure how far they lie apart.
 
     Both views go through the network that is trained, whole and uncropped, as in a
@@ -40,7 +51,7 @@ def spread_of(model: nn.Module, inputs: Sequence[Tensor]) -> dict[int, Spread]:
         inputs (Sequence[Tensor]): Two views (N, 3, H, W), after the data preprocessor.
 
     Returns:
-        dict[int, Spread]: For each stage with a projector; the last alone for an
+        dict[int, FeatureSpread]: For each stage with a projector; the last alone for an
         algorithm of upstream.
 
     Note:
@@ -50,6 +61,46 @@ def spread_of(model: nn.Module, inputs: Sequence[Tensor]) -> dict[int, Spread]:
     model.train()
     first, second = (_projected(model, view) for view in inputs[:2])
     return {stage: _spread(first[stage], second[stage]) for stage in first}
+
+
+def spread_of_checkpoint(
+    cfg: Config, checkpoint: str, number: int = 256, seed: int = 0
+) -> tuple[int, dict[int, FeatureSpread]]:
+    """Measure a checkpoint on images of its training set.
+
+    Args:
+        cfg (Config): The config that it was trained by.
+        checkpoint (str): All weights of its model.
+        number (int): Images, drawn from the training set. Defaults to 256.
+        seed (int): Of images and views. Defaults to 0.
+
+    Returns:
+        tuple[int, dict[int, FeatureSpread]]: The number of images, which is smaller
+        for a smaller set, and :func:`spread_of` them.
+
+    Raises:
+        ConfigError: If model, checkpoint or images do not fit.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    set_random_seed(seed)
+    model = MODELS.build(cfg.model)
+    if not (hasattr(model, 'neck') and hasattr(model, 'backbone')):
+        raise ConfigError(
+            f'{cfg.filename} has no model with backbone and neck; give the config of a '
+            'contrastive pretraining'
+        )
+    load_whole(model, checkpoint)
+    model = revert_sync_batchnorm(model).to(get_device())
+    check_data(cfg, 'train_dataloader')
+    dataset = DATASETS.build(ConfigDict(cfg.train_dataloader.dataset))
+    if min(number, len(dataset)) < 2:
+        raise ConfigError(
+            f'--num {number} of {len(dataset)} images leaves no two to compare'
+        )
+    chosen = torch.randperm(len(dataset))[:number].tolist()
+    batch = default_collate([dataset[i] for i in chosen])
+    inputs, _ = model.data_preprocessor(batch, True)
+    return len(chosen), spread_of(model, inputs)
 
 
 def _projected(model: nn.Module, images: Tensor) -> dict[int, Tensor]:
@@ -65,11 +116,11 @@ def _projected(model: nn.Module, images: Tensor) -> dict[int, Tensor]:
     return {len(stage_names(model.backbone)): normalize(z, dim=1)}
 
 
-def _spread(first: Tensor, second: Tensor) -> Spread:
+def _spread(first: Tensor, second: Tensor) -> FeatureSpread:
     first, second = first.float(), second.float()
     similarity = first @ second.t()
     others = ~torch.eye(len(first), dtype=torch.bool, device=first.device)
-    return Spread(
+    return FeatureSpread(
         pos_sim=similarity.diag().mean().item(),
         neg_sim=similarity[others].mean().item(),
         feature_std=feature_std(first).item(),

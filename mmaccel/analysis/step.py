@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from mmaccel.engine.config_reader import hooks, image_channels, training_set, vi
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
+from .memory import bytes_on_device
 from .numerics import Numerics
 
 
@@ -141,22 +143,6 @@ def _quietly() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def bytes_on_device(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, images: list[torch.Tensor]
-) -> int:
-    """Bytes of weights, buffers, gradients, optimizer state and images.
-
-    Storages are counted once; what an optimizer keeps on the host beside images on
-    another device is not.
-    """
-    tensors = [*model.parameters(), *model.buffers(), *images]
-    tensors += [p.grad for p in model.parameters() if p.grad is not None]
-    for state in optimizer.state.values():
-        tensors += [value for value in state.values() if torch.is_tensor(value)]
-    there = [x.untyped_storage() for x in tensors if x.device == images[0].device]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in there}.values())
 
 
 def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:

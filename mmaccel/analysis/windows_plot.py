@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _PICKED, _CANDIDATE = '#E69F00', '#FFFFFF'  # of Okabe and Ito's palette
 def draw_windows(
     views: Sequence[np.ndarray], stages: Sequence[StageWindows], out: str | Path
 ) -> None:
-    """One image: a row a stage, a column a view.
+    """One image: one row per stage, one column per view.
 
     Candidates are thin, the picked one thick; what an earlier stage cut away is dark.
 
@@ -45,7 +45,7 @@ def draw_sheet(
     picked: Sequence[Sequence[StageWindows]],
     out: str | Path,
 ) -> None:
-    """All images: a row an image, a column a stage and view.
+    """All images: one row per image, one column per stage and view.
 
     Args:
         images (Sequence): Views of each image.

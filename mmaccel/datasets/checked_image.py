@@ -9,6 +9,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmselfsup.registry import TRANSFORMS
 
+from mmaccel.fileio import check_complete
+
 
 class UnreadableImageError(OSError):
     """An image file that cannot be read, decoded, or is cut short.
@@ -75,47 +77,3 @@ class LoadCheckedImage(LoadImageFromFile):
             client = fileio.FileClient.infer_client(self.file_client_args, path)
             return bytes(client.get(path))
         return bytes(fileio.get(path, backend_args=self.backend_args))
-
-
-def check_complete(data: bytes) -> None:
-    """Check that a JPEG, PNG or WebP file has its end.
-
-    Takes microseconds: only markers are searched, pixels are not decoded.
-
-    Args:
-        data (bytes): The whole file.
-
-    Raises:
-        ValueError: Saying what is missing.
-    """
-    if not data:
-        raise ValueError('the file is empty')
-    if data.startswith(b'\xff\xd8'):
-        # after the headers, where a thumbnail may have an end marker of its own
-        if data.rfind(b'\xff\xd9', _start_of_scan(data)) < 0:
-            raise ValueError(
-                'the JPEG file is truncated: it has no end-of-image marker'
-            )
-    elif data.startswith(b'\x89PNG\r\n\x1a\n'):
-        if data.rfind(b'IEND') < 0:
-            raise ValueError('the PNG file is truncated: it has no IEND chunk')
-    elif data.startswith(b'RIFF') and data[8:12] == b'WEBP':
-        expected = 8 + int.from_bytes(data[4:8], 'little')
-        if len(data) < expected:
-            raise ValueError(
-                f'the WebP file is truncated: it has {len(data)} of {expected} bytes'
-            )
-
-
-def _start_of_scan(data: bytes) -> int:
-    """Offset at which a JPEG's headers end; by default the file's length."""
-    offset = 2
-    while offset + 4 <= len(data) and data[offset] == 0xFF:
-        marker = data[offset + 1]
-        if marker == 0xDA:  # start of scan
-            return offset
-        if marker == 0xFF:  # padding
-            offset += 1
-        else:
-            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], 'big')
-    return len(data)

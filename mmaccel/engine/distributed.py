@@ -56,14 +56,6 @@ def init_process_group(launcher: str, env_cfg: dict) -> None:
         init_dist(launcher, **env_cfg.get('dist_cfg', {}))
 
 
-def process_rank() -> int:
-    """Rank of this process, before it has joined the others."""
-    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
-
-
 def world_size(launcher: str) -> int:
     """Number of processes a launcher started, before they are joined.
 

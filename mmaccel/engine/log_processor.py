@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import re
-import sys
 from typing import Any
 
 import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.runner import LogProcessor, Runner
 from mmselfsup.registry import LOG_PROCESSORS
+
+from mmaccel.hardware import process_peak_mb
 
 from .epoch_sampler import images_per_rank
 
@@ -95,9 +96,9 @@ class AccelLogProcessor(LogProcessor):
             if 'data_time' in values:
                 extra['data_wait'] = values['data_time'] / values['time']
         if 'memory' not in values:  # mmengine fills it on a GPU
-            memory = _peak_process_memory()
+            memory = process_peak_mb()
             if memory is not None:
-                extra['memory'] = memory
+                extra['memory'] = int(memory)
         seconds = runner.message_hub.get_info('train_seconds')
         if seconds is not None:
             extra['train_seconds'] = seconds
@@ -197,13 +198,3 @@ def _exit_keys(values: dict) -> list:
 
 def _any_measured(fresh: set) -> bool:
     return any(not name.startswith('loss') for name in fresh)
-
-
-def _peak_process_memory() -> int | None:
-    """Peak resident memory of this process in MB, None where it is not known."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == 'darwin' else 2**10)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmaccel.errors import ConfigError
+
 
 class Curve(NamedTuple):
     """A metric against training time, of one run or the mean of several.
@@ -34,13 +36,13 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
     Incomplete lines of killed processes are skipped.
 
     Raises:
-        FileNotFoundError: If there is no log.
+        ConfigError: If there is no log.
     """
     work_dir = Path(work_dir)
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     files += work_dir.glob('vis_data/scalars.json')
     if not files:
-        raise FileNotFoundError(
+        raise ConfigError(
             f'{work_dir} has no vis_data/scalars.json; name the --work-dir of a '
             'training whose visualizer has LocalVisBackend'
         )
@@ -70,8 +72,8 @@ def read_curve(
         label (str, optional): Defaults to the directory's name.
 
     Raises:
-        FileNotFoundError: If there is no log.
-        KeyError: If no record has the metric and its training time.
+        ConfigError: If there is no log.
+        ConfigError: If no record has the metric and its training time.
     """
     records = read_scalars(work_dir)
     points: list[tuple[int, float, float]] = []
@@ -95,12 +97,12 @@ def average(curves: Iterable[Curve]) -> Curve:
     """Mean, least and greatest value of runs with one label, at their common steps.
 
     Raises:
-        ValueError: If the runs have no step in common.
+        ConfigError: If the runs have no step in common.
     """
     curves = list(curves)
     steps = sorted(set.intersection(*(set(c.step.tolist()) for c in curves)))
     if not steps:
-        raise ValueError(
+        raise ConfigError(
             f'the runs labelled {curves[0].label!r} have no step in common and cannot '
             'be averaged; give them labels of their own'
         )
@@ -121,10 +123,10 @@ def average(curves: Iterable[Curve]) -> Curve:
 def _explain(work_dir: str | Path, metric: str, records: list[dict]) -> None:
     names = sorted(set().union(*records)) if records else []
     if metric not in names:
-        raise KeyError(
+        raise ConfigError(
             f'{work_dir} has no scalar {metric!r}; it has {", ".join(names) or "none"}'
         )
-    raise KeyError(
+    raise ConfigError(
         f'{work_dir} has {metric!r} but no train_seconds beside it; train with '
         'ThroughputHook among default_hooks'
     )

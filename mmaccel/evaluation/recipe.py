@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from mmaccel.engine.config_reader import (
     DECISIVE,

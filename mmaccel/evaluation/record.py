@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Iterable, Mapping
 
 import torch
 from mmengine.logging import print_log

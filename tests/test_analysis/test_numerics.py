@@ -6,8 +6,7 @@ from mmselfsup.registry import MODELS
 from torch import nn
 
 from mmaccel.analysis import Numerics, StepRunner
-from mmaccel.analysis.device import extra_memory
-from mmaccel.analysis.measure import peak_memory_mb
+from mmaccel.analysis.memory import extra_memory, peak_memory_mb
 from mmaccel.errors import ConfigError
 from mmaccel.models import AccelMoCo
 from mmaccel.models.plan import StepPlan

@@ -13,10 +13,13 @@ from mmaccel.engine.config import load_config, prepare_config, set_work_dir
 from mmaccel.engine.config_reader import dicts
 from tests.folder_run import write_images
 
-ROOT = Path(__file__).parents[2] / 'configs'
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     str(path.relative_to(ROOT))
-    for folder in ('accel', 'ablations', 'baselines', 'small', 'study')
+    for folder in (
+        *(f'configs/{name}' for name in ('accel', 'ablations', 'baselines', 'small')),
+        'research/configs',
+    )
     for path in (ROOT / folder).glob('*.py')
 )
 SIZES = {224: 64, 196: 48, 160: 64, 128: 32, 96: 32}

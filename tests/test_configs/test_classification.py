@@ -10,9 +10,9 @@ from mmcls.models import ResNet
 from mmselfsup.models import ResNet as SelfSupResNet
 from PIL import Image
 
-from mmaccel.engine.cli import build_runner
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
 from mmaccel.engine.config_reader import dicts
+from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import set_pretrained
 from mmaccel.errors import ConfigError
 

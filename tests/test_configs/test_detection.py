@@ -15,8 +15,8 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 
-from mmaccel.engine.cli import build_runner
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import backbone_weights, set_pretrained
 from mmaccel.errors import ConfigError
 from tests.processes import run_tool
@@ -130,7 +130,7 @@ def checkpoint(tmp_path_factory):
 def run(devkit, checkpoint, tmp_path_factory):
     """Trains once what several tests look at."""
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def run(name, shuffled=False):
         weights = checkpoint
         if shuffled:

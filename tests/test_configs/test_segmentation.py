@@ -17,8 +17,8 @@ from mmselfsup.registry import MODELS
 from PIL import Image
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmaccel.engine.cli import build_runner
 from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import check_pretrained, set_pretrained
 from tests.processes import run_tool
 from tests.transfer import make_checkpoint, shuffle_weights
@@ -90,7 +90,7 @@ def checkpoint(tmp_path_factory):
 def run(devkit, checkpoint, tmp_path_factory):
     """Trains once what several tests look at."""
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def run(kind, shuffled=False):
         weights = checkpoint
         if shuffled:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import average, read_curve, read_scalars
 
 
@@ -82,15 +83,15 @@ def test_average_over_the_steps_all_runs_have(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(average(runs[:1])[2:], runs[0][2:]))
 
     write(tmp_path / 'other' / 'vis_data', [point(7, 1, 1)])
-    with pytest.raises(ValueError, match='no step in common'):
+    with pytest.raises(ConfigError, match='no step in common'):
         average([*runs, read_curve(tmp_path / 'other', label='both')])
 
 
 def test_errors_name_what_is_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no vis_data/scalars\.json'):
+    with pytest.raises(ConfigError, match=r'no vis_data/scalars\.json'):
         read_curve(tmp_path)
     write(tmp_path / 'vis_data', [dict(step=1, loss=2.0)])
-    with pytest.raises(KeyError, match="no scalar 'knn_top1'; it has loss, step"):
+    with pytest.raises(ConfigError, match="no scalar 'knn_top1'; it has loss, step"):
         read_curve(tmp_path)
-    with pytest.raises(KeyError, match='no train_seconds beside it'):
+    with pytest.raises(ConfigError, match='no train_seconds beside it'):
         read_curve(tmp_path, 'loss')

@@ -1,6 +1,5 @@
 """tools/dataset_converters/check_imagenet.py, on three classes."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -10,17 +9,10 @@ from PIL import Image
 from preparation import imagenet
 from preparation.imagenet import Counts
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'check_imagenet.py'
+from tests.test_tools.converters import caller, cut, rows, state
+
 CLASSES = ('n01440764', 'n01443537', 'n02105855')
 SMALL = Counts(classes=3, train=12, val=6)
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('check_imagenet', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module', params=['flat', 'folders'])
@@ -57,29 +49,12 @@ def root(whole, tmp_path):
 
 
 @pytest.fixture
-def run(tool, capsys):
-    def call(*argv):
-        capsys.readouterr()
-        code = tool.main([str(word) for word in argv], SMALL)
-        return code, *capsys.readouterr()
-
-    return call
+def run(capsys):
+    return caller('check_imagenet', capsys, SMALL)
 
 
 def is_flat(root):
     return not (root / 'val' / CLASSES[0]).is_dir()
-
-
-def rows(out):
-    table = {}
-    for line in out.split('\n\n')[0].splitlines()[1:]:
-        *part, found, expected, verdict = line.split()
-        table[' '.join(part)] = (int(found), int(expected), verdict)
-    return table
-
-
-def state(folder):
-    return {path: path.lstat().st_mtime_ns for path in [folder, *folder.rglob('*')]}
 
 
 def test_a_whole_folder_is_right_and_stays_as_it_is(run, whole):
@@ -145,10 +120,6 @@ def test_no_list_is_written_of_what_is_incomplete(run, root):
     assert code == 1 and not (root / 'meta/train.txt').exists()
     assert 'train has 8 images in 2 classes, 12 in 3 are expected' in error
     assert 'ILSVRC2012_img_train.tar' in out
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-40])
 
 
 def edit(path, old, new):

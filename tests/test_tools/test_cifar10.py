@@ -1,26 +1,22 @@
 """CIFAR-10 as a folder a class, from small files in the dataset's own format."""
 
 import hashlib
-import importlib.util
 import pickle
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import load_tool
+
 CLASSES = ['cat', 'dog', 'emu']
 
 
 @pytest.fixture
 def tool(monkeypatch):
-    path = ROOT / 'tools/dataset_converters/cifar10.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('dataset_converters/cifar10')
     monkeypatch.setattr(module, 'is_complete', lambda out: False)
     return module
 
@@ -95,11 +91,11 @@ def test_what_is_there_is_kept(tool, tmp_path, monkeypatch):
     monkeypatch.undo()
     (tmp_path / 'train/a').mkdir(parents=True)
     (tmp_path / 'test/a').mkdir(parents=True)
-    for split, count in tool.SPLITS.items():
+    for split, count in tool.IMAGES_PER_CLASS.items():
         for i in range(10 * count - 1):
             (tmp_path / split / 'a' / f'{i}.png').touch()
     assert not tool.is_complete(tmp_path)
-    for split in tool.SPLITS:
+    for split in tool.IMAGES_PER_CLASS:
         (tmp_path / split / 'a' / 'last.png').touch()
     assert tool.is_complete(tmp_path)
     tool.prepare(tmp_path / 'nowhere', tmp_path)

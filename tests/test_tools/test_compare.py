@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from benchmarks.lightly_step import LightlyRunner, lightly_version
 from mmaccel.analysis import Numerics
-from mmaccel.analysis.lightly_step import LightlyRunner, lightly_version
 from mmaccel.errors import ConfigError
 from tests.test_analysis.test_cost import config
 
@@ -97,7 +97,7 @@ def test_all_steps_see_the_same_images_and_settings(tool, monkeypatch):
     model = seen['ours, truncated keys/1'].model
     assert model.key_forward == 'truncated'
     assert seen['ours/1'].model.key_forward == 'full'
-    assert seen['ours, cumulative/4'].model.supervision == 'cumulative'
+    assert seen['ours, cumulative/4'].model.loss_on == 'cumulative'
     assert {row['peak_memory_mb'] for row in rows if row['step_ms']} == {None}
 
 

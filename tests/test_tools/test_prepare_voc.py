@@ -1,6 +1,5 @@
 """tools/dataset_converters/prepare_voc.py, on a devkit of a dozen images."""
 
-import importlib.util
 import io
 import os
 import shutil
@@ -23,21 +22,16 @@ from preparation.voc import (
 )
 from scipy.io import savemat
 
+from tests.processes import load_tool
+from tests.test_tools.converters import caller, cut, rows, state
 from tests.voc_set import make_voc
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'prepare_voc.py'
+tool = load_tool('dataset_converters/prepare_voc')
+
 TRAIN, TEST = 8, 4
 COUNTS = {'trainval': TRAIN, 'test': TEST, 'train': 4, 'val': TEST, 'aug': 4}
 SMALL = [replace(split, count=COUNTS[split.name]) for split in SPLITS]
 LISTS = 'VOC2012/ImageSets/Segmentation'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('prepare_voc', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -107,7 +101,7 @@ def add(tar, name, data=b'', **attributes):
 
 
 @pytest.fixture(scope='module')
-def prepared(tool, given, tmp_path_factory):
+def prepared(given, tmp_path_factory):
     out = tmp_path_factory.mktemp('prepared') / 'VOCdevkit'
     argv = ['--out', str(out), '--archives', str(given.archives)]
     assert tool.main(argv, SMALL) == 0
@@ -121,30 +115,8 @@ def devkit(prepared, tmp_path):
 
 
 @pytest.fixture
-def run(tool, capsys):
-    def call(*argv):
-        capsys.readouterr()
-        code = tool.main([str(word) for word in argv], SMALL)
-        return code, *capsys.readouterr()
-
-    return call
-
-
-def state(folder):
-    """Every file and folder with what a write would change."""
-    return {
-        path: (path.lstat().st_mtime_ns, path.lstat().st_ino, path.lstat().st_size)
-        for path in [folder, *folder.rglob('*')]
-    }
-
-
-def rows(out):
-    """Found, expected and verdict by part, from the printed table."""
-    table = {}
-    for line in out.split('\n\n')[0].splitlines()[1:]:
-        *part, found, expected, verdict = line.split()
-        table[' '.join(part)] = (int(found), int(expected), verdict)
-    return table
+def run(capsys):
+    return caller('prepare_voc', capsys, SMALL)
 
 
 def indices(path):
@@ -213,10 +185,6 @@ def paint(path, value=None, mode=None, size=None):
     if value is not None:
         mask.putpixel((3, 4), value)
     mask.save(path)
-
-
-def cut(path, share=0.6):
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
 def append(path, line):
@@ -335,7 +303,7 @@ def zero(path):
 
 
 @pytest.mark.parametrize('name', DAMAGES)
-def test_damage_is_told_by_a_check_and_mended_from_the_archives(
+def test_damage_is_told_by_a_check_and_repaired_from_the_archives(
     run, given, devkit, name
 ):
     damage, part, message, archive = DAMAGES[name]
@@ -409,7 +377,7 @@ def test_sbd_from_a_folder(run, given, devkit, tmp_path, inner):
 
 @pytest.mark.parametrize('archive', [TRAINVAL_07, SBD])
 @pytest.mark.parametrize('after', [0, 3, 13])
-def test_killed_while_unpacking_it_goes_on(run, tool, given, tmp_path, archive, after):
+def test_killed_while_unpacking_it_goes_on(run, given, tmp_path, archive, after):
     """Killed with as many files moved to their names, in the stage or in place."""
     out = tmp_path / 'VOCdevkit'
     part = 'voc2007' if archive == TRAINVAL_07 else 'sbd'
@@ -456,7 +424,7 @@ def die_after(renames):
 
 
 def test_what_was_unpacked_before_the_kill_is_not_read_again(
-    tool, given, tmp_path, monkeypatch
+    given, tmp_path, monkeypatch
 ):
     from preparation import TarSource
 
@@ -552,8 +520,8 @@ def test_bad_archives_are_refused_before_anything_is_written(run, given, tmp_pat
     shutil.copy(given.archives / TRAINVAL_12, archives / TRAINVAL_07)
     error = refused('--only', 'voc2007', '--archives', archives)
     assert 'has no folder VOC2007' in error
-    assert 'mend --archives' in refused('--archives', tmp_path / 'none')
-    assert 'mend --sbd' in refused('--sbd', tmp_path / 'none')
+    assert '--archives' in refused('--archives', tmp_path / 'none')
+    assert '--sbd' in refused('--sbd', tmp_path / 'none')
 
 
 @pytest.mark.parametrize(
@@ -589,7 +557,7 @@ def test_a_bad_sbd_changes_nothing_in_place(
     assert not (devkit / LISTS / 'aug.txt').exists()
 
 
-def test_an_archive_that_does_not_mend_is_named(run, given, tmp_path):
+def test_an_archive_that_does_not_help_is_named(run, given, tmp_path):
     archives, out = tmp_path / 'archives', tmp_path / 'VOCdevkit'
     archives.mkdir()
     with (
@@ -602,7 +570,7 @@ def test_an_archive_that_does_not_mend_is_named(run, given, tmp_path):
     code, text, _ = run('--out', out, '--only', 'voc2012', '--archives', archives)
     assert code == 1
     assert rows(text)['VOC2012 train SegmentationClass'] == (3, 4, 'incomplete')
-    assert f'{archives / TRAINVAL_12} did not mend this' in text
+    assert f'{archives / TRAINVAL_12} did not repair this' in text
 
 
 def test_a_full_disk_is_told_before_writing(run, given, tmp_path, monkeypatch):
@@ -652,7 +620,7 @@ def test_upstreams_datasets_read_it(prepared):
     assert len(seen) > 2 and seen <= {*range(21), 255}
 
 
-def test_check_takes_no_archives(tool, given, capsys):
+def test_check_takes_no_archives(given, capsys):
     with pytest.raises(SystemExit) as exit_info:
         tool.main(['--check', '--archives', str(given.archives)])
     assert exit_info.value.code == 2

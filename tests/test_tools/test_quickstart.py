@@ -1,7 +1,6 @@
 """tools/quickstart.sh and its helpers, on a generated set instead of Fashion-MNIST."""
 
 import gzip
-import importlib.util
 import json
 import os
 import shutil
@@ -13,28 +12,14 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from tests.processes import load_tool
 from tests.small_run import FILES, write_dataset
 from tests.test_evaluation.test_curves import point, write
 
 ROOT = Path(__file__).parents[2]
+converter = load_tool('dataset_converters/fashion_mnist')
+reporter = load_tool('quickstart_report')
 NAMES = [name for names in FILES.values() for name in names]
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='module')
-def converter():
-    return load(ROOT / 'tools' / 'dataset_converters' / 'fashion_mnist.py')
-
-
-@pytest.fixture(scope='module')
-def reporter():
-    return load(ROOT / 'tools' / 'quickstart_report.py')
 
 
 @pytest.fixture
@@ -51,44 +36,44 @@ def packed(tmp_path, idx):
     return folder.parent
 
 
-def prepared(converter, capsys, *argv):
+def prepared(capsys, *argv):
     code = converter.main([str(arg) for arg in argv])
     captured = capsys.readouterr()
     return code, captured.out.strip(), captured.err
 
 
-def test_an_unpacked_folder_is_used_where_it_is(converter, idx, tmp_path, capsys):
+def test_an_unpacked_folder_is_used_where_it_is(idx, tmp_path, capsys):
     out = tmp_path / 'out'
-    assert prepared(converter, capsys, '--data', idx, '--out', out) == (0, str(idx), '')
+    assert prepared(capsys, '--data', idx, '--out', out) == (0, str(idx), '')
     assert not out.exists()
 
 
-def test_packed_files_are_unpacked(converter, packed, idx, tmp_path, capsys):
+def test_packed_files_are_unpacked(packed, idx, tmp_path, capsys):
     out = tmp_path / 'out'
-    code, folder, _ = prepared(converter, capsys, '--data', packed, '--out', out)
+    code, folder, _ = prepared(capsys, '--data', packed, '--out', out)
     assert (code, folder) == (0, str(out))
     assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
     for name in NAMES:
         assert (out / name).read_bytes() == (idx / name).read_bytes()
     # from now on nothing needs to be fetched
-    assert prepared(converter, capsys, '--out', out) == (0, str(out), '')
+    assert prepared(capsys, '--out', out) == (0, str(out), '')
 
 
-def test_damaged_files_are_refused(converter, packed, tmp_path, capsys):
+def test_damaged_files_are_refused(packed, tmp_path, capsys):
     out = tmp_path / 'out'
     images = packed / 'raw' / f'{NAMES[0]}.gz'
     whole = images.read_bytes()
     images.write_bytes(whole[:-20])
-    code, _, error = prepared(converter, capsys, '--data', packed, '--out', out)
+    code, _, error = prepared(capsys, '--data', packed, '--out', out)
     assert code == 1 and f'{images} is damaged' in error
     images.write_bytes(gzip.compress(gzip.decompress(whole)[:-1]))
-    code, _, error = prepared(converter, capsys, '--data', packed, '--out', out)
+    code, _, error = prepared(capsys, '--data', packed, '--out', out)
     assert code == 1 and 'not a whole idx file' in error
     assert not out.exists()
     images.unlink()
-    code, _, error = prepared(converter, capsys, '--data', packed, '--out', out)
+    code, _, error = prepared(capsys, '--data', packed, '--out', out)
     assert code == 1 and f'lacks {NAMES[0]}' in error
-    code, _, error = prepared(converter, capsys, '--data', tmp_path / 'no')
+    code, _, error = prepared(capsys, '--data', tmp_path / 'no')
     assert code == 1 and 'there is no folder' in error
 
 
@@ -99,7 +84,7 @@ def fake(folder, name, script):
 
 
 @pytest.mark.parametrize('lists', [True, False])
-def test_debian_package_without_root(converter, packed, tmp_path, monkeypatch, lists):
+def test_debian_package_without_root(packed, tmp_path, monkeypatch, lists):
     """With the system's package lists, and with private ones where it has none."""
     bin_dir = tmp_path / 'bin'
     bin_dir.mkdir()
@@ -122,14 +107,14 @@ def test_debian_package_without_root(converter, packed, tmp_path, monkeypatch, l
     assert len(calls) == (1 if lists else 3)
 
 
-def test_nothing_reachable_says_what_to_do(converter, tmp_path, monkeypatch, capsys):
+def test_nothing_reachable_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('PATH', str(tmp_path))  # no apt-get
 
     def refuse(url, timeout):
         raise OSError('no route to host')
 
     monkeypatch.setattr('urllib.request.urlopen', refuse)
-    code, _, error = prepared(converter, capsys, '--out', tmp_path / 'out')
+    code, _, error = prepared(capsys, '--out', tmp_path / 'out')
     assert code == 1
     assert 'there is no apt-get here' in error and 'no route to host' in error
     assert 'give their folder with --data' in error
@@ -147,7 +132,7 @@ def quick_logs(folder, step, top1, epochs=3):
     return str(folder)
 
 
-def test_report(reporter, tmp_path, capsys):
+def test_report(tmp_path, capsys):
     baseline = quick_logs(tmp_path / 'a', step=0.4, top1=70.0)
     accel = quick_logs(tmp_path / 'b', step=0.25, top1=68.75)
     assert reporter.main([baseline, accel, '--out', str(tmp_path / 'out')]) == 0
@@ -175,7 +160,7 @@ def test_report(reporter, tmp_path, capsys):
     assert matplotlib.image.imread(tmp_path / 'out' / 'quickstart.png').shape[1] > 600
 
 
-def test_report_without_a_run(reporter, tmp_path, capsys):
+def test_report_without_a_run(tmp_path, capsys):
     assert reporter.main([str(tmp_path), str(tmp_path)]) == 1
     assert 'has no vis_data/scalars.json' in capsys.readouterr().err
 

@@ -1,9 +1,8 @@
-"""Gather pretraining and evaluation results into the tables of the paper."""
+"""Gather the results of pretrainings and evaluations into tables."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -14,25 +13,22 @@ except ModuleNotFoundError as error:
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
 
-from mmaccel.engine.cli import Command
-from mmaccel.errors import ConfigError
-from mmaccel.evaluation.pretraining import Pretraining, find_pretrainings
-from mmaccel.evaluation.record import read_records
-from mmaccel.evaluation.table_formats import file_name, to_csv, to_json, to_markdown
-from mmaccel.evaluation.tables import make_tables
-from mmaccel.fileio import write_atomically
+from mmaccel.cli.command import Command
+from mmaccel.evaluation.tables import gather, make_tables, to_markdown, write_tables
 
 EXAMPLES = """
 examples:
   # everything below work_dirs, printed as markdown
   python tools/analysis_tools/collect_results.py work_dirs
 
-  # tables.md, tables.json and one CSV a table, the paper's figures beside ours
-  python tools/analysis_tools/collect_results.py work_dirs --out tables --paper
+  # tables.md, tables.json and one CSV file per table
+  python tools/analysis_tools/collect_results.py work_dirs --out tables
 
   # pretraining logs that lie elsewhere
   python tools/analysis_tools/collect_results.py work_dirs/linear work_dirs/voc07 \\
       --pretrain-logs /data/pretraining
+
+In the layout of the paper's tables: python research/paper_tables.py
 """
 
 
@@ -61,30 +57,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='further folders of pretrainings, for their training time',
     )
     parser.add_argument(
-        '--paper',
-        action='store_true',
-        help="add the paper's figures, in columns of their own",
-    )
-    parser.add_argument(
         '--debug', action='store_true', help='show the traceback of every error'
     )
     return parser.parse_args(argv)
-
-
-def collect_pretrainings(
-    args: argparse.Namespace, records: list[dict]
-) -> list[Pretraining]:
-    """Runs below all folders given, and where the records' checkpoints lie."""
-    missing = [folder for folder in args.pretrain_logs if not Path(folder).is_dir()]
-    if missing:
-        raise ConfigError(
-            f'there is no folder {missing[0]}; give --pretrain-logs folders '
-            'of pretrainings'
-        )
-    named = {Path(record['pretrain']) for record in records if record.get('pretrain')}
-    beside = sorted(path.parent for path in named if path.parent.is_dir())
-    beside = [path for path in beside if (path / 'vis_data').is_dir()]
-    return find_pretrainings([*args.work_dirs, *args.pretrain_logs, *beside])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,35 +67,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
 
     def body(command: Command) -> None:
-        records = read_records(args.work_dirs)
-        runs = collect_pretrainings(args, records)
-        if not records and not runs:
-            raise ConfigError(
-                f'there is neither a result.json nor a log of a pretraining below '
-                f'{", ".join(args.work_dirs)}; name the work directories of finished '
-                'evaluations'
-            )
+        records, runs = gather(args.work_dirs, args.pretrain_logs)
         tables = make_tables(records, runs)
-        markdown = to_markdown(tables, args.paper)
         if args.out is None:
-            print(markdown, end='')
+            print(to_markdown(tables), end='')
             return
-        out = Path(args.out)
-        write_atomically(out / 'tables.md', markdown.encode())
-        report = dict(
-            work_dirs=args.work_dirs,
-            tables=to_json(tables, args.paper),
-            records=records,
-            pretrainings=[
-                dict(run._asdict(), recipe=run.recipe._asdict()) for run in runs
-            ],
-        )
-        write_atomically(out / 'tables.json', (json.dumps(report, indent=2)).encode())
-        for table in tables:
-            name = out / f'{file_name(table)}.csv'
-            write_atomically(name, to_csv(table, args.paper).encode())
+        write_tables(args.out, tables, records, runs)
         print(
-            f'Wrote {out / "tables.md"}, tables.json and {len(tables)} CSV files '
+            f'Wrote tables.md, tables.json and {len(tables)} CSV files to {args.out} '
             f'(results: {len(records)}, pretrainings: {len(runs)})'
         )
 

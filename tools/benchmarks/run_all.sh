@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a pretrained backbone by everything the paper judges one by.
+# Evaluate a pretrained backbone by everything that the paper reports.
 
 STEPS=(linear knn stages detection-frozen detection segmentation-frozen segmentation)
 
@@ -32,8 +32,8 @@ tools/dataset_converters/{check_imagenet,prepare_voc}.py check it.
   --seed N         seed of every step
   --dry-run        print the commands
 
-GPUS is the number of processes, one a GPU. Classification scales its learning rate to
-them; detection and segmentation keep their 16 images an iteration, so that GPUS has to
+GPUS is the number of processes, one per GPU. Classification scales its learning rate to
+them; detection and segmentation keep 16 images per iteration, so that GPUS has to
 divide 16.
 
 examples:
@@ -78,12 +78,7 @@ if [[ -z "$WORK_DIR" ]]; then
   WORK_DIR="$(dirname "$CKPT")/benchmarks/${stem%.*}${SEED:+-seed$SEED}"
 fi
 
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-if [[ -z "${PYTHON:-}" ]]; then
-  PYTHON=python
-  [[ -x "$ROOT/.venv/bin/python" ]] && PYTHON="$ROOT/.venv/bin/python"
-fi
-export PYTHON
+source "$(dirname "${BASH_SOURCE[0]}")/../_launch.sh"
 BENCHMARKS="$ROOT/configs/benchmarks"
 [[ -f "$CKPT" ]] || die "there is no checkpoint $CKPT"
 
@@ -99,7 +94,7 @@ fi
 family() {
   local method="$METHOD"
   if [[ -z "$method" ]]; then
-    method="$(PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" "$PYTHON" -c '
+    method="$("$PYTHON" -c '
 import sys
 from mmaccel.evaluation.recipe import parse_config, read_recipe
 from mmaccel.evaluation.record import checkpoint_meta, load_checkpoint
@@ -131,7 +126,7 @@ run() {
 # Downstream schedules count iterations: the images in one are part of the protocol.
 train_by_iteration() {
   if (( 16 % GPUS )); then
-    echo "[benchmarks] $1: GPUS=$GPUS does not divide the 16 images an iteration" >&2
+    echo "[benchmarks] $1: GPUS=$GPUS does not divide the 16 images per iteration" >&2
     return 1
   fi
   train "$@" --cfg-options "train_dataloader.batch_size=$((16 / GPUS))"
@@ -178,7 +173,9 @@ for name in "${STEPS[@]}"; do
   fi
 done
 
-run "$PYTHON" "$ROOT/tools/analysis_tools/collect_results.py" "$WORK_DIR" || FAILED+=(tables)
+TABLES="$ROOT/research/paper_tables.py"  # the paper's layouts, in a checkout
+[[ -f "$TABLES" ]] || TABLES="$ROOT/tools/analysis_tools/collect_results.py"
+run "$PYTHON" "$TABLES" "$WORK_DIR" || FAILED+=(tables)
 if [[ ${#FAILED[@]} -gt 0 ]]; then
   die "not finished: ${FAILED[*]}; the messages are above. Run the same command again"
 fi

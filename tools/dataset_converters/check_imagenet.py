@@ -1,7 +1,7 @@
 """Check that a folder has ImageNet (ILSVRC 2012) in the layout the configs expect.
 
 train/<class>/*.JPEG, val/*.JPEG or val/<class>/*.JPEG, meta/train.txt and meta/val.txt
-with a file name and a label a line. Exit code 0 only if all of it is right.
+with a file name and a label per line. Exit code 0 only if all of it is right.
 """
 
 from __future__ import annotations
@@ -11,21 +11,15 @@ import os
 import sys
 from pathlib import Path
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
-
+sys.path.append(str(Path(__file__).parents[1]))
+import _checkout  # noqa: F401, it finds mmaccel
 from preparation import as_table, explain
 from preparation.imagenet import Counts, ImageNetFolder
 
-from mmaccel.engine.cli import Command
+from mmaccel.cli.command import Command, about
 from mmaccel.errors import ConfigError
 
-EXAMPLES = """
-examples:
+EXAMPLES = """\
   # what is there, and a sample of the images
   python tools/dataset_converters/check_imagenet.py data/imagenet
 
@@ -39,11 +33,7 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('data_root', type=Path, metavar='DATA_ROOT', help='the folder')
     parser.add_argument(
         '--full',
@@ -55,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=min(8, os.cpu_count() or 1),
         metavar='N',
-        help='processes that open images (default: one a core, at most 8)',
+        help='processes that open images (default: one per core, at most 8)',
     )
     parser.add_argument(
         '--write-meta',

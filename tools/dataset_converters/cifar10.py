@@ -12,28 +12,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity
+sys.path.append(str(Path(__file__).parents[1]))
+import _checkout  # noqa: F401, it finds mmaccel
 
-EXAMPLES = """
-examples:
+from mmaccel.cli.command import Command, about
+from mmaccel.errors import ConfigError
+
+EXAMPLES = """\
   # download (170 MB) and convert
   python tools/dataset_converters/cifar10.py
 
   # a folder that has cifar-10-python.tar.gz or what it unpacks to, cifar-10-batches-py
   python tools/dataset_converters/cifar10.py --data /datasets/cifar
 """
-#: Images of each class.
-SPLITS = {'train': 5000, 'test': 1000}
-
-
-class UnavailableError(Exception):
-    """The data are not where they were said to be, and what to do."""
+IMAGES_PER_CLASS = {'train': 5000, 'test': 1000}
 
 
 def is_complete(out: Path) -> bool:
     """Whether a folder has all images."""
-    folders = [(out / split, count) for split, count in SPLITS.items()]
+    folders = [(out / split, count) for split, count in IMAGES_PER_CLASS.items()]
     return all(
         len(list(folder.glob('*/*.png'))) == 10 * count for folder, count in folders
     )
@@ -43,15 +40,17 @@ def convert(root: Path, out: Path) -> None:
     """Write the images of torchvision's CIFAR-10 in ``root``, all of them or none.
 
     Raises:
-        UnavailableError: If the files are missing or damaged.
+        ConfigError: If the files are missing or damaged.
     """
+    from torchvision.datasets import CIFAR10
+
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        for split in SPLITS:
+        for split in IMAGES_PER_CLASS:
             try:
                 images = CIFAR10(str(root), train=split == 'train')
             except RuntimeError as error:
-                raise UnavailableError(
+                raise ConfigError(
                     f'{root} has no whole cifar-10-batches-py (torchvision: {error})'
                 ) from error
             written = dict.fromkeys(images.classes, 0)
@@ -61,7 +60,7 @@ def convert(root: Path, out: Path) -> None:
                 name = images.classes[label]
                 image.save(Path(folder, split, name, f'{written[name]:04d}.png'))
                 written[name] += 1
-        for split in SPLITS:
+        for split in IMAGES_PER_CLASS:
             shutil.rmtree(out / split, ignore_errors=True)
             out.mkdir(exist_ok=True)
             shutil.move(str(Path(folder, split)), str(out / split))
@@ -71,15 +70,18 @@ def prepare(data: Path | None, out: Path) -> None:
     """Make the images available.
 
     Raises:
-        UnavailableError: Naming what is missing and what to do.
+        ConfigError: Naming what is missing and what to do.
     """
     if is_complete(out):
         return
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
     if data is not None:
         archive = data / CIFAR10.filename
         if archive.is_file() and not (data / CIFAR10.base_folder).is_dir():
             if not check_integrity(str(archive), CIFAR10.tgz_md5):
-                raise UnavailableError(f'{archive} is damaged; fetch it again')
+                raise ConfigError(f'{archive} is damaged; fetch it again')
             with tempfile.TemporaryDirectory(dir=out.parent) as folder:
                 shutil.unpack_archive(archive, folder)
                 convert(Path(folder), out)
@@ -90,7 +92,7 @@ def prepare(data: Path | None, out: Path) -> None:
         try:
             CIFAR10(folder, download=True)
         except (OSError, RuntimeError) as error:
-            raise UnavailableError(
+            raise ConfigError(
                 f'CIFAR-10 cannot be downloaded ({error}). Copy '
                 f'{CIFAR10.filename} to this machine and give its folder with --data'
             ) from error
@@ -99,11 +101,7 @@ def prepare(data: Path | None, out: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Prepare the images and print their folder; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('--data', type=Path, help='a folder that has the dataset')
     parser.add_argument(
         '--out',
@@ -112,17 +110,15 @@ def main(argv: list[str] | None = None) -> int:
         help='where to write the images (default: data/cifar10)',
     )
     args = parser.parse_args(argv)
-    if args.data is not None and not args.data.is_dir():
-        print(f'error: there is no folder {args.data}', file=sys.stderr)
-        return 1
-    try:
+
+    def body(command: Command) -> None:
+        if args.data is not None and not args.data.is_dir():
+            raise ConfigError(f'there is no folder {args.data}')
         args.out.parent.mkdir(parents=True, exist_ok=True)
         prepare(args.data, args.out)
-    except (UnavailableError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(args.out)
-    return 0
+        print(args.out)
+
+    return Command().run(body)
 
 
 if __name__ == '__main__':

@@ -18,8 +18,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-EXAMPLES = """
-examples:
+sys.path.append(str(Path(__file__).parents[1]))
+import _checkout  # noqa: F401, it finds mmaccel
+
+from mmaccel.cli.command import Command, about
+from mmaccel.errors import ConfigError
+
+EXAMPLES = """\
   python tools/dataset_converters/fashion_mnist.py
   python tools/dataset_converters/fashion_mnist.py --data /datasets/fashion-mnist
 """
@@ -33,15 +38,11 @@ FILES = (
 )
 
 
-class UnavailableError(Exception):
-    """A source that cannot give the data, and why."""
-
-
 def find(folder: Path) -> dict[str, Path]:
     """The four files below a folder, unpacked ones before packed ones.
 
     Raises:
-        UnavailableError: Naming what is missing.
+        ConfigError: Naming what is missing.
     """
     found, missing = {}, []
     for name, _ in FILES:
@@ -53,7 +54,7 @@ def find(folder: Path) -> dict[str, Path]:
         else:
             missing.append(name)
     if missing:
-        raise UnavailableError(f'{folder} lacks {", ".join(missing)} (idx or idx.gz)')
+        raise ConfigError(f'{folder} lacks {", ".join(missing)} (idx or idx.gz)')
     return found
 
 
@@ -61,7 +62,7 @@ def check(name: str, dims: int, data: bytes) -> None:
     """Refuse what is not a whole idx file of bytes.
 
     Raises:
-        UnavailableError: If it is not.
+        ConfigError: If it is not.
     """
     sizes = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], 'big') for i in range(dims)]
     expected = 4 + 4 * dims
@@ -69,7 +70,7 @@ def check(name: str, dims: int, data: bytes) -> None:
     for size in sizes:
         count *= size
     if data[:4] != bytes([0, 0, 8, dims]) or len(data) != expected + count:
-        raise UnavailableError(f'{name} is not a whole idx file; fetch it again')
+        raise ConfigError(f'{name} is not a whole idx file; fetch it again')
 
 
 def unpack(files: dict[str, Path], out: Path) -> None:
@@ -81,7 +82,7 @@ def unpack(files: dict[str, Path], out: Path) -> None:
             try:
                 data = gzip.decompress(data)
             except (OSError, EOFError) as error:
-                raise UnavailableError(f'{files[name]} is damaged: {error}') from error
+                raise ConfigError(f'{files[name]} is damaged: {error}') from error
         check(str(files[name]), dims, data)
         contents[name] = data
     out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ def is_complete(folder: Path) -> bool:
     try:
         for name, dims in FILES:
             check(name, dims, (folder / name).read_bytes())
-    except (OSError, UnavailableError):
+    except (OSError, ConfigError):
         return False
     return True
 
@@ -105,7 +106,7 @@ def from_debian(out: Path, timeout: float) -> None:
     """Download the Debian package and unpack it, without root."""
     for command in ('apt-get', 'dpkg-deb'):
         if shutil.which(command) is None:
-            raise UnavailableError(f'there is no {command} here')
+            raise ConfigError(f'there is no {command} here')
     with tempfile.TemporaryDirectory() as folder:
         tmp = Path(folder)
         download = ['apt-get', 'download', PACKAGE]
@@ -117,10 +118,10 @@ def from_debian(out: Path, timeout: float) -> None:
             options = [word for value in private for word in ('-o', value)]
             _run(['apt-get', *options, 'update'], tmp, timeout)
             if not _run(['apt-get', *options, *download[1:]], tmp, timeout):
-                raise UnavailableError(f'apt-get cannot download {PACKAGE}')
+                raise ConfigError(f'apt-get cannot download {PACKAGE}')
         (package,) = tmp.glob('*.deb')
         if not _run(['dpkg-deb', '-x', package.name, 'unpacked'], tmp, timeout):
-            raise UnavailableError(f'dpkg-deb cannot unpack {package.name}')
+            raise ConfigError(f'dpkg-deb cannot unpack {package.name}')
         unpack(find(tmp / 'unpacked'), out)
 
 
@@ -145,9 +146,9 @@ def from_download(out: Path, timeout: float) -> None:
                 with urllib.request.urlopen(url, timeout=timeout) as answer:
                     data = answer.read()
             except (OSError, urllib.error.URLError) as error:
-                raise UnavailableError(f'{url}: {error}') from error
+                raise ConfigError(f'{url}: {error}') from error
             if hashlib.md5(data).hexdigest() != md5:
-                raise UnavailableError(f'{url} gave another file than expected')
+                raise ConfigError(f'{url} gave another file than expected')
             (Path(folder) / name).write_bytes(data)
         unpack(find(Path(folder)), out)
 
@@ -156,7 +157,7 @@ def prepare(data: Path | None, out: Path, timeout: float) -> Path:
     """Make the files available; return the folder that has them unpacked.
 
     Raises:
-        UnavailableError: If no source works, naming each and what to do.
+        ConfigError: If no source works, naming each and what to do.
     """
     if data is not None:
         if is_complete(data):
@@ -174,9 +175,9 @@ def prepare(data: Path | None, out: Path, timeout: float) -> Path:
         try:
             source(out, timeout)
             return out
-        except (UnavailableError, OSError, ImportError) as error:
+        except (ConfigError, OSError, ImportError) as error:
             reasons.append(f'{label}: {error}')
-    raise UnavailableError(
+    raise ConfigError(
         'Fashion-MNIST is not reachable from here ('
         + '; '.join(reasons)
         + '). Copy its four files (idx or idx.gz) to this machine and give their '
@@ -186,11 +187,7 @@ def prepare(data: Path | None, out: Path, timeout: float) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """Prepare the data and print the folder; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('--data', type=Path, help='a folder that has the files')
     parser.add_argument(
         '--out',
@@ -205,16 +202,13 @@ def main(argv: list[str] | None = None) -> int:
         help='seconds that one attempt may take or stall (default: 120)',
     )
     args = parser.parse_args(argv)
-    if args.data is not None and not args.data.is_dir():
-        print(f'error: there is no folder {args.data}', file=sys.stderr)
-        return 1
-    try:
-        folder = prepare(args.data, args.out, args.timeout)
-    except (UnavailableError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(folder)
-    return 0
+
+    def body(command: Command) -> None:
+        if args.data is not None and not args.data.is_dir():
+            raise ConfigError(f'there is no folder {args.data}')
+        print(prepare(args.data, args.out, args.timeout))
+
+    return Command().run(body)
 
 
 if __name__ == '__main__':

@@ -3,23 +3,22 @@
 Unpacks the archives you have, makes the augmented masks and lists, and tells what is
 missing, damaged or wrong. Nothing is downloaded; what is complete is left alone; what
 was interrupted goes on when called again. Exit code 0 only if all that was asked for
-is complete.
+is complete. The archives, as their official pages offer them:
+
+  VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar   voc2007
+  VOCtrainval_11-May-2012.tar                            voc2012, and sbd's images
+  benchmark.tgz                                          sbd
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a plain checkout
-
+sys.path.append(str(Path(__file__).parents[1]))
+import _checkout  # noqa: F401, it finds mmaccel
 from preparation import (
     Finding,
     Source,
@@ -40,16 +39,10 @@ from preparation.voc import (
     check_voc,
 )
 
-from mmaccel.engine.cli import Command
+from mmaccel.cli.command import Command, about
 from mmaccel.errors import ConfigError
 
-EXAMPLES = """
-archives, as their official pages offer them:
-  VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar   voc2007
-  VOCtrainval_11-May-2012.tar                            voc2012, and sbd's images
-  benchmark.tgz                                          sbd
-
-examples:
+EXAMPLES = """\
   # everything, all four archives in one folder
   python tools/dataset_converters/prepare_voc.py --out data/VOCdevkit \\
       --archives downloads
@@ -69,11 +62,7 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument(
         '--out',
         type=Path,
@@ -125,7 +114,7 @@ def prepare(
         By name, of each archive that could not be used, why and what to do.
     """
     lacking = {finding.source for finding in findings if not finding.ok}
-    refused = {}
+    rejected = {}
     for archive in ARCHIVES:
         path = given(archive, args)
         if archive.name not in lacking or path is None:
@@ -145,10 +134,10 @@ def prepare(
             else:
                 written = unpack(source, args.out / archive.year, damaged)
         except ConfigError as error:
-            refused[archive.name] = str(error)
+            rejected[archive.name] = str(error)
         else:
             print(f'{written} files written', file=sys.stderr, flush=True)
-    return refused
+    return rejected
 
 
 def given(archive: Archive, args: argparse.Namespace) -> Path | None:
@@ -177,7 +166,7 @@ def unpack(source: Source, root: Path, damaged: Sequence[str]) -> int:
 
 
 def remedies(
-    findings: Sequence[Finding], args: argparse.Namespace, refused: dict[str, str]
+    findings: Sequence[Finding], args: argparse.Namespace, rejected: dict[str, str]
 ) -> list[str]:
     """For each archive that something lacks from, what to do."""
     lacking = {finding.source for finding in findings if not finding.ok}
@@ -186,11 +175,11 @@ def remedies(
         if archive.name not in lacking:
             continue
         path = given(archive, args)
-        if archive.name in refused:
-            lines.append(refused[archive.name])
+        if archive.name in rejected:
+            lines.append(rejected[archive.name])
         elif path is not None:
             lines.append(
-                f'{path} did not mend this: it is not the whole {archive.name}; get '
+                f'{path} did not repair this: it is not the whole {archive.name}; get '
                 f'it again from {archive.page}'
             )
         else:
@@ -206,7 +195,7 @@ def remedies(
 
 
 def report(
-    findings: Sequence[Finding], args: argparse.Namespace, refused: dict[str, str]
+    findings: Sequence[Finding], args: argparse.Namespace, rejected: dict[str, str]
 ) -> None:
     """Print the table, and what to do where it is not in order.
 
@@ -217,7 +206,7 @@ def report(
     wrong = [finding for finding in findings if not finding.ok]
     if wrong:
         print('\n'.join(['', explain(wrong), '', 'To get it right:']))
-        print('\n'.join(f'- {line}' for line in remedies(wrong, args, refused)))
+        print('\n'.join(f'- {line}' for line in remedies(wrong, args, rejected)))
         raise ConfigError(
             f'{len(wrong)} of {len(findings)} parts of {args.out} are not in order: '
             'see above for what to do'
@@ -230,14 +219,16 @@ def main(argv: list[str] | None = None, splits: Sequence[Split] = SPLITS) -> int
 
     def body(command: Command) -> None:
         if args.archives is not None and not args.archives.is_dir():
-            raise ConfigError(f'there is no folder {args.archives}; mend --archives')
+            raise ConfigError(f'there is no folder {args.archives}; correct --archives')
         if args.sbd is not None and not args.sbd.exists():
-            raise ConfigError(f'there is no folder or archive {args.sbd}; mend --sbd')
+            raise ConfigError(
+                f'there is no folder or archive {args.sbd}; correct --sbd'
+            )
         findings = check_voc(args.out, args.only, splits, args.full)
-        refused: dict[str, str] = {}
+        rejected: dict[str, str] = {}
         if not args.check and not all(finding.ok for finding in findings):
             try:
-                refused = prepare(args, splits, findings)
+                rejected = prepare(args, splits, findings)
             except PermissionError as error:
                 raise ConfigError(
                     f'{error.filename} cannot be written; give --out a folder that '
@@ -247,7 +238,7 @@ def main(argv: list[str] | None = None, splits: Sequence[Split] = SPLITS) -> int
         if not args.check:
             for year in ('VOC2007', 'VOC2012'):
                 remove_stages(args.out / year)
-        report(findings, args, refused)
+        report(findings, args, rejected)
 
     return Command().run(body)
 

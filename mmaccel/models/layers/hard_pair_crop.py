@@ -7,7 +7,8 @@ rows ``top`` to ``top + height - 1`` and columns ``left`` to ``left + width - 1`
 from __future__ import annotations
 
 import math
-from typing import Callable, NamedTuple, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from mmselfsup.registry import MODELS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Iterator, Sequence
 
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically

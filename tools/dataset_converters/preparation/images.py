@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence, TypeVar
+from typing import TypeVar
 
 from PIL import Image
 
-from mmaccel.datasets.checked_image import check_complete
+from mmaccel.fileio import check_complete
 
 T = TypeVar('T')
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Collection
 
 from mmaccel.errors import ConfigError
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tarfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Iterator, Protocol
+from typing import Protocol
 
 from mmaccel.errors import ConfigError
 

@@ -1,0 +1,78 @@
+"""Draw a backbone's features in two dimensions, coloured by class."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmaccel.errors import ConfigError
+
+from .command import at_least, load, shared
+
+EXAMPLES = """\
+  # the labelled images of the config's kNN monitor
+  mmaccel features configs/small/accel-mocov2_r18_cifar10.py \\
+      work_dirs/cifar10/epoch_200.pth --out features.png --method tsne
+
+  # a folder with one sub-folder per class
+  mmaccel features configs/accel/mocov2_r50_8xb32.py epoch_200.pth \\
+      --out features.pdf --data-root data/flowers/test
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    shared(parser, 'config', 'checkpoint')
+    parser.add_argument(
+        '--out', required=True, metavar='F', help='picture to write (png, pdf or svg)'
+    )
+    parser.add_argument(
+        '--method',
+        choices=['pca', 'tsne'],
+        default='pca',
+        help='pca keeps distances, tsne neighbourhoods (default: pca)',
+    )
+    parser.add_argument(
+        '--data-root',
+        metavar='FOLDER',
+        help="images, one sub-folder per class; default: the test set of the config's "
+        'KNNHook',
+    )
+    parser.add_argument(
+        '--num',
+        type=at_least(3),
+        default=2000,
+        help='images to use, spread evenly over the set (default: 2000)',
+    )
+    shared(parser, '--prefix', '--cfg-options')
+    shared(parser, '--seed', help='of t-SNE (default: 0)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Extract, embed, draw."""
+    from mmengine.device import get_device
+    from mmengine.registry import init_default_scope
+    from mmselfsup.registry import MODELS
+
+    from mmaccel.engine.weights import load_backbone
+    from mmaccel.evaluation.embedding_plot import embed, plot_embedding
+    from mmaccel.evaluation.features import extract_features
+    from mmaccel.evaluation.labelled_images import folder_set, labelled_sets, load_set
+
+    cfg = load(args)
+    if 'backbone' not in (cfg.get('model') or {}):
+        raise ConfigError(
+            f'{cfg.filename} has no model with a backbone; give the config of the '
+            'pretraining'
+        )
+    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    root = args.data_root
+    images = labelled_sets(cfg)['test'] if root is None else folder_set(cfg, root)
+    model = MODELS.build(cfg.model)
+    load_backbone(model.backbone, args.checkpoint, args.prefix)
+    batches, classes = load_set(images, args.num)
+    features, labels = extract_features(model.to(get_device()), batches)
+    points, names = embed(features.cpu().numpy(), args.method, args.seed)
+    name = dict(pca='PCA', tsne='t-SNE')[args.method]
+    title = f'{name} of {features.shape[1]} features, {len(points)} images'
+    plot_embedding(points, labels.cpu().numpy(), classes, names, title, args.out)
+    print(f'Wrote {args.out}: {title}')

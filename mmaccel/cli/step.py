@@ -1,0 +1,122 @@
+"""Time a training step exit by exit, interleaved with the baseline's step.
+
+Images are synthetic and lie on the device: what is timed is the step itself (data
+preprocessor, loss, backward pass, optimizer), as training runs it, without loading.
+Precision, layout and compilation are those of the config being timed; the baseline runs
+as it is shipped and, with --baseline-like, also with the same precision and layout.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .command import at_least, exit_title, load, save, shared
+
+EXAMPLES = """\
+  mmaccel step configs/accel/mocov2_r50_8xb32.py --device cpu --batch-size 8
+  mmaccel step configs/accel/mocov2_r50_8xb32.py --device cuda --batch-size 256 \\
+      --precision bf16 --layout channels_last --baseline-like --iters 50 \\
+      --json step.json
+  mmaccel step configs/accel/mocov2_r50_8xb32.py --device cpu --batch-size 8 --profile
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    shared(parser, 'config', '--baseline', '--device', '--size')
+    shared(parser, '--batch-size', default=32)
+    parser.add_argument(
+        '--iters', type=at_least(1), default=10, help='rounds; default: 10'
+    )
+    parser.add_argument('--warmup', type=at_least(0), default=2, help='default: 2')
+    precision = parser.add_mutually_exclusive_group()
+    shared(precision, '--precision')
+    precision.add_argument(
+        '--amp',
+        action='store_true',
+        help='short for --precision fp16 on CUDA, bf16 elsewhere',
+    )
+    shared(parser, '--layout')
+    inside = parser.add_mutually_exclusive_group()
+    inside.add_argument(
+        '--compile', action='store_true', help='torch.compile of the stages'
+    )
+    inside.add_argument(
+        '--profile',
+        action='store_true',
+        help='also print the most expensive parts of a step, and of its operators; '
+        'compiled stages have none',
+    )
+    parser.add_argument(
+        '--baseline-like',
+        action='store_true',
+        help='also time the baseline with the same precision and layout',
+    )
+    shared(parser, '--threads', '--json', '--cfg-options')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Time, print and save."""
+    import torch
+
+    from mmaccel.analysis import Numerics
+    from mmaccel.analysis.step_report import step_report
+    from mmaccel.hardware import choose_device
+
+    device = choose_device(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.amp:
+        args.precision = 'fp16' if device.startswith('cuda') else 'bf16'
+    report = step_report(
+        args.config,
+        load(args),
+        Numerics(args.precision, args.layout, args.compile),
+        args.baseline,
+        args.baseline_like,
+        device,
+        args.batch_size,
+        args.size,
+        args.iters,
+        args.warmup,
+        args.profile,
+    )
+    _print_times(report)
+    if args.profile:
+        _print_profile(report['profile'], report['profile'].pop('operators'))
+    save(args.json, report)
+
+
+def _print_times(report: dict) -> None:
+    """Print a row per variant, the expectation and its ratios to the baselines."""
+    print(f'{report["device"]}, torch {report["torch"]}, batch {report["batch_size"]}')
+    print(
+        f'{"":16}{"precision":>10}{"layout":>15}{"compile":>9}'
+        f'{"median":>9}{"min":>9}{"max":>9}{"peak MiB":>10}   ms, n={report["n"]}'
+    )
+    for name, numerics in report['numerics'].items():
+        times = report['step_ms'].get(name) or report[f'{name}_step_ms']
+        peak = (report['peak_memory_mb'] or {}).get(name)
+        print(
+            f'{exit_title(name):16}{numerics["precision"]:>10}{numerics["layout"]:>15}'
+            f'{"yes" if numerics["compile_stages"] else "no":>9}'
+            + _figures(times, 1)
+            + (f'{peak:10.1f}' if peak is not None else '')
+        )
+    print(f'{"expected":50}' + _figures(report['step_ms']['expected'], 1))
+    for title, key in (('ratio', 'ratio'), ('ratio, alike', 'ratio_like')):
+        if report[key] is not None:
+            print(f'{title:50}' + _figures(report[key], 3))
+
+
+def _print_profile(profile: dict, operators: dict) -> None:
+    for name, whole in profile['whole_ms'].items():
+        print(f'\n{exit_title(name)}: the most expensive parts of {whole:.1f} ms')
+        for row in profile[name]:
+            print(f'  {row["part"]:40}{row["ms"]:10.1f} ms{row["share"]:8.1%}')
+    for title, table in operators.items():
+        print(f'\noperators of {title}\n{table}')
+
+
+def _figures(times: dict, digits: int) -> str:
+    return ''.join(f'{value:9.{digits}f}' for value in times.values())

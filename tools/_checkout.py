@@ -1,0 +1,19 @@
+"""What the scripts of this folder share: mmaccel is found, and answers at once."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec('mmaccel_cli') is None:  # a plain checkout
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mmaccel_cli
+
+mmaccel_cli.running = True  # arguments are read before mmaccel starts
+
+
+def run(verb: str) -> None:
+    """Run a verb of the command `mmaccel` with the script's arguments."""
+    sys.exit(mmaccel_cli.main([verb, *sys.argv[1:]]))
