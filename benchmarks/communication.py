@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import sys
@@ -12,12 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a plain checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 import torch.distributed as dist
@@ -29,12 +23,11 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from mmaccel.analysis import StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.measure import MedianRange
+from mmaccel.cli.command import about, save, shared
 from mmaccel.engine.config import load_config
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
-from mmaccel.fileio import write_atomically
 
-EXAMPLES = """
-examples:
+EXAMPLES = """\
   python benchmarks/communication.py configs/accel/mocov2_r50_8xb32.py --size 64
   python benchmarks/communication.py configs/accel/simclr_r50_8xb32.py --ranks 8 \\
       --device cuda --batch-size 256
@@ -43,20 +36,15 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument('config', help='accelerated config with a baseline')
     parser.add_argument('--ranks', type=int, default=2, help='processes; default: 2')
     parser.add_argument(
         '--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu'
     )
     parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
-    parser.add_argument('--size', type=int, help='side of the views in pixels')
     parser.add_argument('--rounds', type=int, default=5, help='default: 5')
-    parser.add_argument('--json', metavar='F', help='also write the figures to F')
+    shared(parser, '--size', '--json')
     return parser.parse_args(argv)
 
 
@@ -184,17 +172,16 @@ def report(args: argparse.Namespace, device: str, rows: dict[str, Row]) -> None:
             f'{spreads["step_ms"]["median"]:10.0f}'
             f'{spreads["step_ratio"]["median"]:13.3f}'
         )
-    if args.json:
-        content = dict(
-            device=device_name(device),
-            torch=torch.__version__,
-            config=args.config,
-            batch_size=args.batch_size,
-            ranks=args.ranks,
-            n=args.rounds,
-            rows=figures,
-        )
-        write_atomically(args.json, (json.dumps(content, indent=2) + '\n').encode())
+    content = dict(
+        device=device_name(device),
+        torch=torch.__version__,
+        config=args.config,
+        batch_size=args.batch_size,
+        ranks=args.ranks,
+        n=args.rounds,
+        rows=figures,
+    )
+    save(args.json, content)
 
 
 if __name__ == '__main__':

@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import platform
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a plain checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mmengine
 import mmselfsup
@@ -36,13 +30,12 @@ from mmaccel.analysis import MedianRange, Numerics, StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.measure import Timed, ratios, time_steps
 from mmaccel.analysis.memory import peak_memory_mb
-from mmaccel.analysis.numerics import PRECISIONS
-from mmaccel.cli.command import Command
+from mmaccel.cli.command import Command, about, at_least, save, shared
 from mmaccel.engine.config import load_config
-from mmaccel.fileio import write_atomically
+from mmaccel.hardware import choose_device
 from mmaccel.version import __version__
 
-EXAMPLES = """examples:
+EXAMPLES = """\
   python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5
   python benchmarks/compare.py --device cuda --batch-size 256 --precision bf16 \\
       --rounds 30
@@ -71,11 +64,7 @@ CHANNELS = {18: (64, 128, 256, 512), 50: (256, 512, 1024, 2048)}
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument(
         '--methods',
         nargs='+',
@@ -83,12 +72,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=list(CONFIGS),
         help='default: all',
     )
-    parser.add_argument(
-        '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='torch device; default: cuda if there is one',
-    )
-    parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
+    shared(parser, '--device', '--threads')
+    shared(parser, '--batch-size', default=8)
     parser.add_argument(
         '--size', type=int, default=224, help='side of the views; default: 224'
     )
@@ -99,9 +84,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=50,
         help='of the ResNet; default: 50',
     )
-    parser.add_argument(
+    shared(
+        parser,
         '--precision',
-        choices=PRECISIONS,
         help='of all rows but upstream as shipped; default: bf16 on CUDA, else fp32',
     )
     parser.add_argument(
@@ -110,20 +95,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='channels_last',
         help='of all rows but upstream as shipped; default: channels_last',
     )
-    parser.add_argument('--rounds', type=int, default=10, help='default: 10')
-    parser.add_argument('--warmup', type=int, default=2, help='default: 2')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--rounds', type=at_least(1), default=10, help='default: 10')
+    parser.add_argument('--warmup', type=at_least(0), default=2, help='default: 2')
     parser.add_argument(
         '--json',
         metavar='F',
         help='file to write; default: benchmarks/results/<device>.json',
     )
     args = parser.parse_args(argv)
+    args.device = choose_device(args.device)
     cuda = args.device.startswith('cuda')
-    if cuda and not torch.cuda.is_available():
-        parser.error('no CUDA device here; use --device cpu')
-    if args.rounds < 1 or args.batch_size < 2:
-        parser.error('--rounds must be at least 1 and --batch-size at least 2')
     if args.precision is None:
         args.precision = 'bf16' if cuda else 'fp32'
     if args.json is None:
@@ -163,7 +144,7 @@ def compare(args: argparse.Namespace) -> None:
         n=args.rounds,
         rows=rows,
     )
-    write_atomically(args.json, json.dumps(report, indent=2).encode())
+    save(args.json, report)
     print(markdown(report))
     print(f'\nwritten to {args.json}')
 

@@ -11,7 +11,7 @@ Parts, each a command that can be run alone (printed before it runs):
   off            the same with windows and exits switched off
   compare        MoCo v2 and SimCLR beside upstream and lightly, in one process
   communication  bytes that two processes reduce, wrapper beside wrapper
-  floor          operations, bytes and the least time they take (CPU only)
+  roofline       operations, bytes and the least time they take (CPU only)
   data           views per second of the loaders, of the photographs in FOLDER
   batch          the largest batch that fits (CUDA only)
 
@@ -26,7 +26,7 @@ HELP
   exit 0
 fi
 
-DEVICE=cpu IMAGES='' PARTS=steps,off,compare,communication,floor,data,batch
+DEVICE=cpu IMAGES='' PARTS=steps,off,compare,communication,roofline,data,batch
 while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || { echo "error: $1 needs a value; see --help" >&2; exit 2; }
   case $1 in
@@ -92,10 +92,10 @@ if wanted communication; then
       --device "${DEVICE%%:*}" --json "$RESULTS/$DEVICE-communication_${name}.json"
   done
 fi
-if wanted floor && [[ "$DEVICE" == cpu ]]; then
+if wanted roofline && [[ "$DEVICE" == cpu ]]; then
   for name in mocov2 simclr swav; do
     run tools/analysis_tools/get_cost.py "configs/accel/${name}_r50_8xb32.py" \
-      --floor --batch-size 8 --json "$RESULTS/cpu-floor_${name}_r50_8xb32.json"
+      --roofline --batch-size 8 --json "$RESULTS/cpu-roofline_${name}_r50_8xb32.json"
   done
 fi
 if wanted data && [[ -n "$IMAGES" ]]; then

@@ -12,7 +12,7 @@ from mmaccel.evaluation import write_record
 from mmaccel.evaluation.pretraining import Pretraining
 from mmaccel.evaluation.recipe import Recipe, read_recipe, recognise_classifier
 from mmaccel.evaluation.tables import make_tables, to_csv
-from tests.processes import load_tool
+from tests.processes import exit_code
 from tests.test_evaluation.test_curves import point, write
 
 IMAGENET = ('2×224', 'ResNet-50', 'ImageNet')
@@ -205,11 +205,6 @@ def test_backbones_trained_with_labels_are_recognised():
     assert read_recipe(trained) is None
 
 
-@pytest.fixture(scope='module')
-def tool():
-    return load_tool('analysis_tools/collect_results')
-
-
 @pytest.fixture
 def folders(tmp_path):
     """Two seeds of a pretraining, named to mislead, each with a linear evaluation."""
@@ -235,9 +230,9 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_tables_from_logs_and_records(tool, folders, capsys):
+def test_tables_from_logs_and_records(folders, capsys):
     out = folders / 'out'
-    assert tool.main([str(folders / 'linear'), '--out', str(out)]) == 0
+    assert exit_code('collect', folders / 'linear', '--out', out) == 0
     assert '(results: 2, pretrainings: 2)' in capsys.readouterr().out
     text = (out / 'tables.md').read_text()
     # found through the checkpoints; 0.5 and 1 day on two GPUs; root(2), root(0.125)
@@ -257,10 +252,10 @@ def test_tables_from_logs_and_records(tool, folders, capsys):
     }
 
 
-def test_an_unfinished_pretraining_has_its_own_row(tool, folders, capsys):
+def test_an_unfinished_pretraining_has_its_own_row(folders, capsys):
     work_dir = folders / 'pre' / 'simclr-skipping-0'
     (work_dir / 'epoch_2.pth').rename(work_dir / 'epoch_1.pth')
-    assert tool.main([str(folders / 'pre')]) == 0
+    assert exit_code('collect', folders / 'pre') == 0
     printed = capsys.readouterr().out.partition('## Pretraining time')[2].splitlines()
     assert [x.split(' | ')[2] for x in printed if 'flowers' in x] == ['1', '2']
 
@@ -273,7 +268,7 @@ def test_an_unfinished_pretraining_has_its_own_row(tool, folders, capsys):
         (['{}'], 'neither a result.json nor a log'),
     ],
 )
-def test_errors_in_one_line(tool, tmp_path, capsys, argv, message):
-    assert tool.main([arg.format(tmp_path) for arg in argv]) == 1
+def test_errors_in_one_line(tmp_path, capsys, argv, message):
+    assert exit_code('collect', *(arg.format(tmp_path) for arg in argv)) == 1
     error = capsys.readouterr().err
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
