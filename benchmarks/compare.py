@@ -11,38 +11,23 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import platform
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
-    import mmaccel  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmaccel':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a plain checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
+import _checkout  # noqa: F401, arguments are read before mmaccel starts
 
-import mmengine
-import mmselfsup
-import torch
-import torchvision
-from mmengine.config import Config
+from mmaccel.cli import start
+from mmaccel.cli.command import Command, about, at_least, save, shared
 
-from mmaccel.analysis import MedianRange, Numerics, StepRunner
-from mmaccel.analysis.device import device_name
-from mmaccel.analysis.lightly_step import LIGHTLY, LightlyRunner, lightly_version
-from mmaccel.analysis.measure import Timed, ratios, time_steps
-from mmaccel.analysis.memory import peak_memory_mb
-from mmaccel.analysis.numerics import PRECISIONS
-from mmaccel.cli.command import Command
-from mmaccel.engine.config import load_config
-from mmaccel.fileio import write_atomically
-from mmaccel.version import __version__
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
-EXAMPLES = """examples:
+EXAMPLES = """\
   python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5
   python benchmarks/compare.py --device cuda --batch-size 256 --precision bf16 \\
       --rounds 30
@@ -59,11 +44,11 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     'mocov2': {
         'ours': {},
         'ours, truncated keys': {'model.key_forward': 'truncated'},
-        'ours, cumulative': {'model.supervision': 'cumulative'},
+        'ours, cumulative': {'model.loss_on': 'cumulative'},
     },
     'simclr': {
         'ours': {},
-        'ours, cumulative': {'model.supervision': 'cumulative'},
+        'ours, cumulative': {'model.loss_on': 'cumulative'},
     },
 }
 CHANNELS = {18: (64, 128, 256, 512), 50: (256, 512, 1024, 2048)}
@@ -71,11 +56,7 @@ CHANNELS = {18: (64, 128, 256, 512), 50: (256, 512, 1024, 2048)}
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
     parser.add_argument(
         '--methods',
         nargs='+',
@@ -83,12 +64,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=list(CONFIGS),
         help='default: all',
     )
-    parser.add_argument(
-        '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='torch device; default: cuda if there is one',
-    )
-    parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
+    shared(parser, '--device', '--threads')
+    shared(parser, '--batch-size', default=8)
     parser.add_argument(
         '--size', type=int, default=224, help='side of the views; default: 224'
     )
@@ -99,9 +76,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=50,
         help='of the ResNet; default: 50',
     )
-    parser.add_argument(
+    shared(
+        parser,
         '--precision',
-        choices=PRECISIONS,
         help='of all rows but upstream as shipped; default: bf16 on CUDA, else fp32',
     )
     parser.add_argument(
@@ -110,37 +87,55 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='channels_last',
         help='of all rows but upstream as shipped; default: channels_last',
     )
-    parser.add_argument('--rounds', type=int, default=10, help='default: 10')
-    parser.add_argument('--warmup', type=int, default=2, help='default: 2')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--rounds', type=at_least(1), default=10, help='default: 10')
+    parser.add_argument('--warmup', type=at_least(0), default=2, help='default: 2')
     parser.add_argument(
         '--json',
         metavar='F',
         help='file to write; default: benchmarks/results/<device>.json',
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Settle what depends on the machine.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    import torch
+
+    from mmaccel.hardware import choose_device
+
+    args.device = choose_device(args.device)
     cuda = args.device.startswith('cuda')
-    if cuda and not torch.cuda.is_available():
-        parser.error('no CUDA device here; use --device cpu')
-    if args.rounds < 1 or args.batch_size < 2:
-        parser.error('--rounds must be at least 1 and --batch-size at least 2')
     if args.precision is None:
         args.precision = 'bf16' if cuda else 'fp32'
     if args.json is None:
         name = torch.cuda.get_device_name(args.device) if cuda else 'cpu'
         name = re.sub(r'\W+', '-', name.lower())
         args.json = str(Path(__file__).parent / 'results' / f'{name}.json')
-    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """Compare, print and save; return the exit code."""
     args = parse_args(argv)
+    start()
     return Command().run(lambda _: compare(args))
 
 
 def compare(args: argparse.Namespace) -> None:
     """Compare, print and save."""
+    import mmengine
+    import mmselfsup
+    import torch
+    import torchvision
+
+    from benchmarks.lightly_step import lightly_version
+    from mmaccel.analysis.device import device_name
+    from mmaccel.version import __version__
+
+    complete(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: list[dict] = []
@@ -163,7 +158,7 @@ def compare(args: argparse.Namespace) -> None:
         n=args.rounds,
         rows=rows,
     )
-    write_atomically(args.json, json.dumps(report, indent=2).encode())
+    save(args.json, report)
     print(markdown(report))
     print(f'\nwritten to {args.json}')
 
@@ -174,6 +169,12 @@ def compare_method(method: str, args: argparse.Namespace) -> list[dict]:
     Returns:
         list[dict]: Upstream as shipped first; ratios to it and to upstream alike.
     """
+    from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
+    from mmaccel.analysis import MedianRange, Numerics, StepRunner
+    from mmaccel.analysis.measure import Timed, ratios, time_steps
+    from mmaccel.analysis.memory import peak_memory_mb
+    from mmaccel.engine.config import load_config
+
     where = dict(batch_size=args.batch_size, size=args.size, device=args.device)
     same = Numerics(args.precision, args.layout)
     path = CONFIGS[method]

@@ -7,13 +7,13 @@ if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
 usage: bash benchmarks/measure.sh [--device cpu|cuda] [--images FOLDER] [--only PART,...]
 
 Parts, each a command that can be run alone (printed before it runs):
-  steps     a training step of every method and small recipe beside upstream's
-  off       the same with windows and exits switched off
-  compare   MoCo v2 and SimCLR beside upstream and lightly, in one process
-  wires     bytes that two processes reduce, wrapper beside wrapper
-  floor     operations, bytes and the least time they take (CPU only)
-  data      views a second of the loaders, of the photographs in FOLDER
-  batch     the largest batch that fits (CUDA only)
+  steps          a training step of every method and small recipe beside upstream's
+  off            the same with windows and exits switched off
+  compare        MoCo v2 and SimCLR beside upstream and lightly, in one process
+  communication  bytes that two processes reduce, wrapper beside wrapper
+  roofline       operations, bytes and the least time they take (CPU only)
+  data           views per second of the loaders, of the photographs in FOLDER
+  batch          the largest batch that fits (CUDA only)
 
 Results: benchmarks/results/<device>-*.json. Leave the machine alone meanwhile: a
 quarter of an hour on two CPU cores. PYTHON names the interpreter (default:
@@ -26,7 +26,7 @@ HELP
   exit 0
 fi
 
-DEVICE=cpu IMAGES='' PARTS=steps,off,compare,wires,floor,data,batch
+DEVICE=cpu IMAGES='' PARTS=steps,off,compare,communication,roofline,data,batch
 while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || { echo "error: $1 needs a value; see --help" >&2; exit 2; }
   case $1 in
@@ -86,16 +86,16 @@ fi
 if wanted compare; then
   run benchmarks/compare.py "${COMPARE[@]}" --json "$RESULTS/$DEVICE.json"
 fi
-if wanted wires; then
+if wanted communication; then
   for name in mocov2 simclr swav; do
-    run benchmarks/wires.py "configs/accel/${name}_r50_8xb32.py" --size 64 \
-      --device "${DEVICE%%:*}" --json "$RESULTS/$DEVICE-wires_${name}.json"
+    run benchmarks/communication.py "configs/accel/${name}_r50_8xb32.py" --size 64 \
+      --device "${DEVICE%%:*}" --json "$RESULTS/$DEVICE-communication_${name}.json"
   done
 fi
-if wanted floor && [[ "$DEVICE" == cpu ]]; then
+if wanted roofline && [[ "$DEVICE" == cpu ]]; then
   for name in mocov2 simclr swav; do
     run tools/analysis_tools/get_cost.py "configs/accel/${name}_r50_8xb32.py" \
-      --floor --batch-size 8 --json "$RESULTS/cpu-floor_${name}_r50_8xb32.json"
+      --roofline --batch-size 8 --json "$RESULTS/cpu-roofline_${name}_r50_8xb32.json"
   done
 fi
 if wanted data && [[ -n "$IMAGES" ]]; then

@@ -1,10 +1,11 @@
 """A small pretraining config over a folder of generated images, for the tools."""
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from PIL import Image
 
-from tests.builders import CROP, moco_config
+from tests.builders import CROP, build, moco_config
 
 
 def write_images(folder, number=24, size=40, seed=0):
@@ -79,3 +80,11 @@ def write_config(path, images, accel=False, epochs=2, **overrides):
     cfg.merge_from_dict(overrides)
     cfg.dump(str(path))
     return str(path)
+
+
+def write_trained(folder, images, accel=False):
+    """The config ``cfg.py`` and ``epoch_1.pth``, a checkpoint of its model."""
+    config = write_config(folder / 'cfg.py', images, accel)
+    model = build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), folder / 'epoch_1.pth')
+    return folder

@@ -63,6 +63,15 @@ def test_no_room_imports_from_above():
     assert upward() == []
 
 
+def test_the_package_imports_no_research():
+    """research/ stands outside the wheel; it may import the package."""
+    outside = {'research', 'benchmarks', 'tools', 'tests'}
+    for path in PACKAGE.rglob('*.py'):
+        if '.mim' not in path.parts:
+            found = {module.split('.')[0] for module, _ in imports(path)}
+            assert not found & outside, path
+
+
 @pytest.mark.parametrize(
     'file, line',
     [

@@ -14,8 +14,6 @@ from mmaccel.engine.autocast_wrapper import read_precision, set_precision
 from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError
 
-PRECISIONS = ('fp32', 'bf16', 'fp16')
-
 
 class Numerics(NamedTuple):
     """How a step computes what it computes.

@@ -30,6 +30,7 @@ VERBS = (
     'features',
     'spread',
     'export',
+    'collect',
     'doctor',
 )
 

@@ -226,14 +226,6 @@ def devices() -> dict[str, Any]:
     }
 
 
-def patches() -> dict[str, dict[str, str]]:
-    """List the patches by name: the defect, and what became of it."""
-    return {
-        name: {'state': state, 'defect': PATCHES[name]}
-        for name, state in patch_report().items()
-    }
-
-
 def diagnose() -> dict[str, Any]:
     """Collect everything the doctor reports, ready for JSON.
 
@@ -273,7 +265,10 @@ def diagnose() -> dict[str, Any]:
         'ok': not problems,
         'mmaccel': __version__,
         'packages': [asdict(result) for result in results],
-        'patches': patches(),
+        'patches': {
+            name: {'state': state, 'defect': PATCHES[name]}
+            for name, state in patch_report().items()
+        },
         'ops': ops,
         'devices': devices(),
         'problems': problems,

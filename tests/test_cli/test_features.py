@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmaccel.evaluation import embedding_plot
 from mmaccel.evaluation.labelled_images import folder_set, load_set
 from tests.builders import build, moco_config
-from tests.folder_run import write_config, write_images
+from tests.folder_run import write_config, write_images, write_trained
 from tests.processes import exit_code
 
 
@@ -18,10 +18,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.config.config.FormatCode', lambda x, **_: (x, True))
     for i, name in enumerate(('ant', 'bee', 'cat')):
         write_images(tmp_path / 'set' / name, number=4, seed=i)
-    config = write_config(tmp_path / 'cfg.py', tmp_path / 'set')
-    model = build(Config.fromfile(config).model)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'epoch_1.pth')
-    return tmp_path
+    return write_trained(tmp_path, tmp_path / 'set')
 
 
 def command(run, *more):

@@ -5,11 +5,10 @@ import math
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmaccel.analysis.spread import spread_of
 from tests.builders import build, moco_config, simclr_config, swav_config, views
-from tests.folder_run import write_config, write_images
+from tests.folder_run import write_images, write_trained
 from tests.processes import exit_code
 
 
@@ -18,10 +17,7 @@ def run(tmp_path, monkeypatch):
     """A config, a checkpoint of its model and twelve images."""
     monkeypatch.setattr('mmengine.config.config.FormatCode', lambda x, **_: (x, True))
     write_images(tmp_path / 'images', number=12)
-    config = write_config(tmp_path / 'cfg.py', tmp_path / 'images', accel=True)
-    model = build(Config.fromfile(config).model)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'epoch_1.pth')
-    return tmp_path
+    return write_trained(tmp_path, tmp_path / 'images', accel=True)
 
 
 def command(run, *more):

@@ -13,10 +13,13 @@ from mmaccel.engine.config import load_config, prepare_config, set_work_dir
 from mmaccel.engine.config_reader import dicts
 from tests.folder_run import write_images
 
-ROOT = Path(__file__).parents[2] / 'configs'
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     str(path.relative_to(ROOT))
-    for folder in ('accel', 'ablations', 'baselines', 'small', 'study')
+    for folder in (
+        *(f'configs/{name}' for name in ('accel', 'ablations', 'baselines', 'small')),
+        'research/configs',
+    )
     for path in (ROOT / folder).glob('*.py')
 )
 SIZES = {224: 64, 196: 48, 160: 64, 128: 32, 96: 32}
@@ -27,14 +30,6 @@ def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp('images')
     write_images(folder / 'class', number=16, size=70)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    """Mmengine prints every config through yapf, which takes seconds."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
 
 
 def reduced(name, images, work_dir):

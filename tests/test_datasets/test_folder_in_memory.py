@@ -12,7 +12,7 @@ from mmaccel.datasets import FolderInMemory
 from mmaccel.engine.config import load_config, prepare_config
 from mmaccel.errors import ConfigError
 
-CONFIG = str(Path(__file__).parents[2] / 'configs/study/mocov2_r18_cifar10.py')
+CONFIG = str(Path(__file__).parents[2] / 'research/configs/mocov2_r18_cifar10.py')
 FILES = {'cat': 'abcdefg', 'dog': 'abcd', 'eel': 'ab'}
 
 

@@ -73,7 +73,7 @@ def test_every_step_runs_once_and_then_the_tables(run_all):
         'mmdetection/faster-rcnn_r50-c4_voc07.py',
         'mmsegmentation/pspnet_r50-d8_voc12aug_frozen.py',
         'mmsegmentation/pspnet_r50-d8_voc12aug.py',
-        'collect_results.py',
+        'paper_tables.py',
     ]
     assert len(calls) == len(configs)
     for call, config in zip(calls, configs):
@@ -89,7 +89,7 @@ def test_every_step_runs_once_and_then_the_tables(run_all):
     # all have results now, of this checkpoint and this seed
     argv = ('--method', 'moco', '--seed', '3')
     done, calls = run_all(*argv)
-    assert len(calls) == 1 and 'collect_results.py' in calls[0]
+    assert len(calls) == 1 and 'paper_tables.py' in calls[0]
     assert len(run_all('--method', 'moco', '--seed', '4', '--only', 'linear')[1]) == 2
 
 
@@ -100,6 +100,7 @@ def test_every_config_named_exists():
         assert (root / 'configs/benchmarks' / name).is_file()
     assert (root / 'tools/benchmarks/classification/probe.py').is_file()
     assert (root / 'tools/analysis_tools/collect_results.py').is_file()
+    assert (root / 'research/paper_tables.py').is_file()
 
 
 def test_a_failed_step_keeps_no_other_from_running_and_is_tried_again(run_all):

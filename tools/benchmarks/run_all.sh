@@ -173,7 +173,9 @@ for name in "${STEPS[@]}"; do
   fi
 done
 
-run "$PYTHON" "$ROOT/tools/analysis_tools/collect_results.py" "$WORK_DIR" || FAILED+=(tables)
+TABLES="$ROOT/research/paper_tables.py"  # the paper's layouts, in a checkout
+[[ -f "$TABLES" ]] || TABLES="$ROOT/tools/analysis_tools/collect_results.py"
+run "$PYTHON" "$TABLES" "$WORK_DIR" || FAILED+=(tables)
 if [[ ${#FAILED[@]} -gt 0 ]]; then
   die "not finished: ${FAILED[*]}; the messages are above. Run the same command again"
 fi
