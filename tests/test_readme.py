@@ -39,7 +39,7 @@ EXTRA = {
     ],
     'bash tools/test.sh': ['tests/test_models/test_representation.py'],
     'pip install': ['--dry-run', '--no-deps', '--no-build-isolation', '--quiet'],
-    'python -m mmaccel.doctor': [],
+    'python -m mmaccel doctor': [],
     'python tools/train.py configs/small': [*SMALL_TRAINING, 'work_dir={work}/folder'],
     'python tools/train.py my_experiment.py': ['--cfg-options', *SMALL_TRAINING],
     'python tools/analysis_tools/get_cost.py': SMALL_STEP,
