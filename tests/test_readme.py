@@ -37,7 +37,7 @@ EXTRA = {
         'train_dataloader.num_workers=0',
         'model.queue_len=32',
     ],
-    'bash tools/test.sh': ['tests/test_evaluation/test_representation.py'],
+    'bash tools/test.sh': ['tests/test_models/test_representation.py'],
     'pip install': ['--dry-run', '--no-deps', '--no-build-isolation', '--quiet'],
     'python -m mmaccel.doctor': [],
     'python tools/train.py configs/small': [*SMALL_TRAINING, 'work_dir={work}/folder'],
