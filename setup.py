@@ -3,8 +3,6 @@
 All other metadata is in ``pyproject.toml``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -15,25 +15,17 @@ import platform
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
+import _checkout  # noqa: F401, arguments are read before mmaccel starts
 
-import mmengine
-import mmselfsup
-import torch
-import torchvision
-from mmengine.config import Config
-
-from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
-from mmaccel.analysis import MedianRange, Numerics, StepRunner
-from mmaccel.analysis.device import device_name
-from mmaccel.analysis.measure import Timed, ratios, time_steps
-from mmaccel.analysis.memory import peak_memory_mb
+from mmaccel.cli import start
 from mmaccel.cli.command import Command, about, at_least, save, shared
-from mmaccel.engine.config import load_config
-from mmaccel.hardware import choose_device
-from mmaccel.version import __version__
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLES = """\
   python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5
@@ -102,7 +94,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='F',
         help='file to write; default: benchmarks/results/<device>.json',
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Settle what depends on the machine.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    import torch
+
+    from mmaccel.hardware import choose_device
+
     args.device = choose_device(args.device)
     cuda = args.device.startswith('cuda')
     if args.precision is None:
@@ -111,17 +115,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         name = torch.cuda.get_device_name(args.device) if cuda else 'cpu'
         name = re.sub(r'\W+', '-', name.lower())
         args.json = str(Path(__file__).parent / 'results' / f'{name}.json')
-    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """Compare, print and save; return the exit code."""
     args = parse_args(argv)
+    start()
     return Command().run(lambda _: compare(args))
 
 
 def compare(args: argparse.Namespace) -> None:
     """Compare, print and save."""
+    import mmengine
+    import mmselfsup
+    import torch
+    import torchvision
+
+    from benchmarks.lightly_step import lightly_version
+    from mmaccel.analysis.device import device_name
+    from mmaccel.version import __version__
+
+    complete(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: list[dict] = []
@@ -155,6 +169,12 @@ def compare_method(method: str, args: argparse.Namespace) -> list[dict]:
     Returns:
         list[dict]: Upstream as shipped first; ratios to it and to upstream alike.
     """
+    from benchmarks.lightly_step import LIGHTLY, LightlyRunner, lightly_version
+    from mmaccel.analysis import MedianRange, Numerics, StepRunner
+    from mmaccel.analysis.measure import Timed, ratios, time_steps
+    from mmaccel.analysis.memory import peak_memory_mb
+    from mmaccel.engine.config import load_config
+
     where = dict(batch_size=args.batch_size, size=args.size, device=args.device)
     same = Numerics(args.precision, args.layout)
     path = CONFIGS[method]

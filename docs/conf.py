@@ -12,6 +12,7 @@ DOCS = Path(__file__).resolve().parent
 PAGES = {
     'index': 'README.md',
     'paper_tables': 'configs/accel/README.md',
+    'research': 'research/README.md',
     'report': 'research/report.md',
     'protocol': 'research/protocol.md',
     'contributing': 'CONTRIBUTING.md',

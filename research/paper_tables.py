@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
+import _checkout  # noqa: F401, arguments are read before mmaccel starts
 
-EXAMPLES = """
-examples:
+from mmaccel.cli import collect, start
+from mmaccel.cli.command import Command, about
+
+EXAMPLES = """\
   # everything below work_dirs, printed as markdown
   python research/paper_tables.py work_dirs
 
@@ -20,28 +24,8 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'work_dirs',
-        nargs='+',
-        metavar='WORK_DIR',
-        help='folders below which evaluations left result.json; pretrainings below '
-        'them and those the results name are found, too',
-    )
-    parser.add_argument(
-        '--out', metavar='DIR', help='folder for the files; none: print'
-    )
-    parser.add_argument(
-        '--pretrain-logs',
-        nargs='+',
-        default=[],
-        metavar='DIR',
-        help='further folders of pretrainings, for their training time',
-    )
+    parser = argparse.ArgumentParser(**about(__doc__, EXAMPLES))
+    collect.add_arguments(parser)
     parser.add_argument(
         '--paper',
         action='store_true',
@@ -71,8 +55,7 @@ def execute(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Gather the results; return the exit code."""
     args = parse_args(argv)
-    from mmaccel.cli.command import Command
-
+    start()
     return Command().run(lambda _: execute(args))
 
 

@@ -2,8 +2,10 @@
 
 import copy
 
+import numpy as np
 import torch
 from mmselfsup.registry import MODELS
+from PIL import Image
 
 CHANNELS = (8, 16, 32, 64)
 BACKBONE = dict(
@@ -114,3 +116,13 @@ def multi_views(num_crops, batch=4, seed=0):
         views(batch=batch, size=size, count=1, seed=100 * seed + i)[0]
         for i, size in enumerate(sizes)
     ]
+
+
+def photograph(width=300, height=200, seed=0):
+    """Smooth areas, edges and noise: (height, width, 3), uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    image = np.asarray(coarse.resize((width, height), Image.BICUBIC)).astype(float)
+    image[height // 3 : height // 2, width // 4 :] = rng.integers(0, 256, 3)
+    image += rng.normal(0, 5, image.shape)
+    return image.clip(0, 255).astype(np.uint8)

@@ -19,6 +19,14 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def quick_configs():
+    """Mmengine formats every config that it prints with yapf, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, 1))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def scope():
     """A runner of another package leaves its scope to whatever test comes next."""

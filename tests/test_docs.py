@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mmaccel.cli import VERBS
 from tests.test_architecture import GROUND, ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +105,14 @@ def test_linked_symbols_are_defined_where_the_link_leads(page):
     text = page.read_text(encoding='utf-8')
     for symbol, file in re.findall(r'\[`([\w.]+)`\]\(([^)]+\.py)\)', text):
         assert symbol in definitions(page.parent / file), f'{symbol} in {file}'
+
+
+def test_every_verb_is_listed_with_its_script():
+    text = (ROOT / 'docs/running.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| `([\w-]+)` \| (?:`(.*?)`)? ?\|', text, re.MULTILINE)
+    assert sorted(verb for verb, _ in rows) == sorted(VERBS)
+    for verb, script in rows:
+        assert not script or f"'{verb}'" in (ROOT / script).read_text(), script
 
 
 def test_architecture_lists_the_packages_in_the_order_of_their_imports():

@@ -131,8 +131,3 @@ def test_results_of_the_commands_are_there(places):
     assert (work / 'folder' / 'last_checkpoint').exists()
     assert len(list((work / 'mine').glob('probe/**/result.json'))) == 3
     assert (work / 'resnet18.pth').exists()
-
-
-def test_links_lead_somewhere():
-    for target in re.findall(r'\]\((?!http)([^)#]+)\)', TEXT):
-        assert (ROOT / target).exists(), target

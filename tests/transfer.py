@@ -1,14 +1,22 @@
-"""Checkpoints as a pretraining writes them, of a backbone that knows the objects."""
+"""Transfers from a checkpoint whose backbone knows the objects."""
 
 from __future__ import annotations
 
+import copy
+import functools
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from mmcls.models import ResNet
+from mmengine.hooks import Hook
 from torch import nn
 
+from mmaccel.engine.config import prepare_config, set_work_dir
+from mmaccel.engine.runner import build_runner
+from mmaccel.engine.weights import set_pretrained
 from tests import voc_set
 
 MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
@@ -79,3 +87,58 @@ def shuffle_weights(path_in: Path | str, path_out: Path | str, seed: int = 0) ->
             checkpoint['state_dict'][name] = x.flatten()[order].view_as(x)
     torch.save(checkpoint, path_out)
     return Path(path_out)
+
+
+def prepared(cfg, checkpoint, work_dir):
+    """A config as ``tools/train.py --pretrained`` runs it."""
+    # mmengine shares loggers and visualizers of one name in a process
+    cfg.experiment_name = cfg.visualizer.name = str(work_dir)
+    set_work_dir(cfg, str(work_dir))
+    set_pretrained(cfg, str(checkpoint))
+    return prepare_config(cfg)
+
+
+class Watch(Hook):
+    """Keep the weights before the first step, the losses, and what is predicted."""
+
+    def __init__(self):
+        self.before, self.losses, self.predictions = None, [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 0:
+            self.before = copy.deepcopy(runner.model.state_dict())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.predictions += outputs
+
+
+def trained_once(reduced, checkpoint, tmp_path_factory):
+    """A function that trains a config the first time it is asked for.
+
+    ``reduced`` makes the config of a name, a checkpoint and a work directory.
+    """
+
+    @functools.cache
+    def run(name, shuffled=False):
+        weights, work_dir = checkpoint, tmp_path_factory.mktemp('run')
+        if shuffled:
+            weights = shuffle_weights(checkpoint, checkpoint.with_name('shuffled.pth'))
+        runner, watch = build_runner(reduced(name, weights, work_dir)), Watch()
+        runner.register_hook(watch, priority='LOWEST')
+        runner.train()
+        lines = (work_dir / 'vis_data/scalars.json').read_text().splitlines()
+        return SimpleNamespace(
+            work_dir=work_dir,
+            model=runner.model,
+            before=watch.before,
+            after=runner.model.state_dict(),
+            losses=watch.losses,
+            predictions=watch.predictions,
+            metrics=json.loads(lines[-1]),
+            record=json.loads((work_dir / 'result.json').read_text()),
+        )
+
+    return run

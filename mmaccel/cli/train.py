@@ -84,14 +84,13 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmaccel.engine.distributed import init_process_group
-    from mmaccel.engine.preflight import check_amp, check_training
+    from mmaccel.engine.preflight import check_training
     from mmaccel.engine.runner import build_runner
     from mmaccel.engine.weights import drop_pretrained
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     check_training(cfg)
-    check_amp(cfg)
     choose_checkpoint(cfg, args.resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)

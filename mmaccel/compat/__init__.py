@@ -5,8 +5,6 @@ numbers and is false once the patch is applied, and ``apply()``, which is called
 it is needed.
 """
 
-from __future__ import annotations
-
 import logging
 from importlib import import_module
 

@@ -9,8 +9,6 @@ mixed precision, features and scores have 16 bits and boxes 32: all are computed
 at least 32, and results have the type that mmcv gives them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NoReturn
 

@@ -1,7 +1,5 @@
 """Replace an object under every name that already refers to it."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """SwAV's hook with the queue on the model's device and inside the checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Protocol
 

@@ -4,8 +4,6 @@ Inheriting across packages marks every dict with ``_scope_``, and MMEngine passe
 the dict except ``type`` on to the collate function, which does not know the argument.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ It relies on ``np.uint8(-12.7)`` wrapping around, which is an ``OverflowError`` 
 numpy 2; colour jitter draws a negative hue half of the time.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

@@ -9,8 +9,6 @@ not need it, and should neither wait for it nor fail with it, so ``mmdet.models`
 hidden while MMSelfSup's models are imported.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder

@@ -4,8 +4,6 @@ setuptools 82 removed that module, and the failure then names neither setuptools
 a remedy. There is nothing to patch: this only says early what to install.
 """
 
-from __future__ import annotations
-
 import warnings
 
 REMEDY = "pip install 'setuptools<81'"

@@ -5,8 +5,6 @@ LOOPS registries but not a module, so the first look-up in them, which every tra
 makes, raises ``ModuleNotFoundError``.
 """
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 _LOCATION = 'mmselfsup.engine.runner'

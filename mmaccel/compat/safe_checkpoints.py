@@ -5,8 +5,6 @@
 check itself stays on.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections.abc import Callable

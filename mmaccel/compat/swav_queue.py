@@ -5,8 +5,6 @@ resumed run may get a queue of another iteration than its weights, and a new run
 same directory starts with the old run's queue.
 """
 
-from __future__ import annotations
-
 
 def is_needed() -> bool:
     """Tell whether the registered ``SwAVHook`` leaves its queue out of checkpoints."""

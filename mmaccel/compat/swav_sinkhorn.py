@@ -6,8 +6,6 @@ sum over all processes in each iteration (``distributed_sinkhorn`` in main_swav.
 facebookresearch/swav), which makes N processes equal one with all samples.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

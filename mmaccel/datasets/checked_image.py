@@ -1,7 +1,5 @@
 """Load image files, and detect incomplete ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import mmcv

@@ -1,7 +1,5 @@
 """A folder of small images that is decoded once and kept in memory."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The loader workers' part of the views: decode, crop and resize, in 8 bits."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any

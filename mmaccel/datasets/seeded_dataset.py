@@ -1,7 +1,5 @@
 """Augmentations that depend on seed, epoch and index alone; unreadable files."""
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 import cv2

@@ -1,7 +1,5 @@
 """A folder of images as a dataset."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Accumulated gradients, saved with a checkpoint and restored from it."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper

@@ -1,7 +1,5 @@
 """Mixed precision: the wrapper for bfloat16, and the choice of one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

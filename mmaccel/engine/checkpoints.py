@@ -1,7 +1,5 @@
 """Checkpoints that are whole or absent, and the newest whole one of a run."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Iterable

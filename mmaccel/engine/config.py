@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -27,7 +28,6 @@ _HOOKS = (
     'CurvesHook',
     'StuckLossHook',
 )
-_SCOPES = (None, 'mmselfsup')
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CONFIG_ROOTS = (_PACKAGE.parent, _PACKAGE / '.mim')  # in a checkout, installed
 
@@ -61,7 +61,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
 def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
     """Decide where results go: argument, else config, else ``./work_dirs/<name>``.
 
-    The curves go there too, not to a folder a run, so that a resumed run continues
+    The curves go there too, not to a folder per run, so that a resumed run continues
     them.
     """
     before = cfg.get('work_dir')
@@ -95,7 +95,8 @@ def prepare_config(cfg: Config) -> Config:
         _use_tensorboard(cfg)
         if 'train_dataloader' in cfg:
             use_fast_views(cfg)
-            _use_checked_images(cfg.train_dataloader.dataset)
+            for transform in dicts(cfg.train_dataloader.dataset):
+                _swap(transform, 'LoadImageFromFile', 'LoadCheckedImage')
             _use_seeded_data(cfg)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(cfg.get(name), dict):
@@ -105,7 +106,7 @@ def prepare_config(cfg: Config) -> Config:
 
 
 def _import_mmaccel(cfg: Config) -> None:
-    """So that the dumped config runs with upstream's tools, too."""
+    """Let the dumped config run with upstream's tools, too."""
     imports = cfg.setdefault('custom_imports', ConfigDict(imports=[]))
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else list(names)
@@ -142,12 +143,6 @@ def _use_tensorboard(cfg: Config) -> None:
     backends.append(ConfigDict(type='TensorboardVisBackend'))
 
 
-def _use_checked_images(dataset: object) -> None:
-    """Swap the loading transform wherever the training data's config has it."""
-    for cfg in dicts(dataset):
-        _swap(cfg, 'LoadImageFromFile', 'LoadCheckedImage')
-
-
 def _use_seeded_data(cfg: Config) -> None:
     """Make order and augmentations a function of seed, epoch and index."""
     loader = cfg.train_dataloader
@@ -168,7 +163,7 @@ def _use_seeded_data(cfg: Config) -> None:
 
 
 def _fit_workers(cfg: Config, name: str) -> None:
-    """Lower absurd worker numbers; settle options that need workers."""
+    """Lower a number of workers that no machine serves; drop options without them."""
     loader = cfg[name]
     processes = local_world_size(cfg.get('launcher', 'none'))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0
@@ -215,11 +210,9 @@ def _fit_launcher(cfg: Config) -> None:
         wrapper['type'] = _CPU_WRAPPER
 
 
-def _swap(cfg: object, old: str, new: str) -> None:
-    """Replace a type, whichever package the config names it from."""
-    if isinstance(cfg, dict) and type_name(cfg) == old:
-        if cfg.get('_scope_') not in _SCOPES:
-            return
+def _swap(cfg: Any, old: str, new: str) -> None:
+    """Replace a part's type, whichever package the config names it from."""
+    if type_name(cfg) == old and cfg.get('_scope_') in (None, 'mmselfsup'):
         cfg['type'] = new
 
 

@@ -1,7 +1,5 @@
 """Several processes: their ranks, and how to train with them without a GPU."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 from unittest import mock

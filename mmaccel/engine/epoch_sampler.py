@@ -1,7 +1,5 @@
 """Data order whose indices encode their epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sized
 from functools import partial
 from itertools import islice

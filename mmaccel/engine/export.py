@@ -1,7 +1,5 @@
 """Writing a pretrained backbone for other libraries, and checking what was written."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

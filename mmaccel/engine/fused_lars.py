@@ -1,7 +1,5 @@
 """LARS without one device synchronisation per parameter."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,9 +15,9 @@ Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 class FusedLARS(LARS):
     """Upstream's LARS, computed for all parameters of a group at once.
 
-    Upstream copies two norms per parameter to the host, some 300 device synchronisations
-    per update of ResNet-50. Here the norms stay on the device. The update is upstream's
-    up to the rounding of the rate, which upstream computes in double precision.
+    Upstream copies two norms per parameter to the host, some 300 synchronisations per
+    update of ResNet-50. Here the norms stay on the device. The update is upstream's up
+    to the rounding of the rate, which upstream computes in double precision.
 
     Args:
         params (Iterable), **kwargs: As upstream. A group with ``lars_exclude=True``

@@ -1,7 +1,5 @@
 """The line a user sees while training."""
 
-from __future__ import annotations
-
 import datetime
 import re
 from typing import Any
@@ -17,13 +15,17 @@ from .epoch_sampler import images_per_rank
 
 _NUM_STAGES = 4  # of a ResNet
 _EXIT_KEY = re.compile(r'(.+)_exit(\d+)')
-# what the line shows in its own form, or the header has shown
-_SHOWN = {'epoch', 'iter', 'lr', 'time', 'data_time', 'memory', 'images_per_second'} | {
-    'data_wait',
-    'exit',
-    'chance',
-    'loss',
+#: Parts of the line before the losses.
+_PARTS = {
+    'lr': 'lr {:.2e}',
+    'eta': 'eta {}',
+    'images_per_second': '{:.0f} img/s',
+    'data_wait': 'data wait {:.0%}',
+    'memory': 'mem {:.0f} MB',
+    'exit': 'exit {:.0f}',
 }
+# and what is in the header, in another form or not in the line
+_SHOWN = {'epoch', 'iter', 'time', 'data_time', 'train_seconds', 'chance', 'loss'}
 
 
 @LOG_PROCESSORS.register_module()
@@ -124,26 +126,14 @@ class AccelLogProcessor(LogProcessor):
 
     def _format(self, values: dict, fresh: set) -> list:
         """The parts of the line after its header."""
-        parts = []
-        if 'lr' in values:
-            parts.append(f'lr {values["lr"]:.2e}')
-        if 'eta' in values:
-            parts.append(f'eta {values["eta"]}')
-        if 'images_per_second' in values:
-            parts.append(f'{values["images_per_second"]:.0f} img/s')
-        if 'data_wait' in values:
-            parts.append(f'data wait {values["data_wait"]:.0%}')
-        if 'memory' in values:
-            parts.append(f'mem {values["memory"]:.0f} MB')
-        if 'exit' in values:
-            parts.append(f'exit {values["exit"]:.0f}')
+        parts = [f.format(values[k]) for k, f in _PARTS.items() if k in values]
         parts.append(self._format_loss(values))
         parts.append(self._format_measured(values, fresh))
         parts += [
             f'{name} {value:.{self.num_digits}g}'
             for name, value in values.items()
             if isinstance(value, (int, float))
-            and name not in _SHOWN | {'train_seconds'}
+            and name not in {*_PARTS, *_SHOWN}
             and not _EXIT_KEY.fullmatch(name)
         ]
         return [part for part in parts if part]

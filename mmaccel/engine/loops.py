@@ -1,7 +1,5 @@
 """The training loop that continues in the middle of an epoch."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from itertools import islice

@@ -1,7 +1,5 @@
 """Copy the next batch to the GPU while the current one is computed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Data parallelism that communicates the gradients a step computed, and no others."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

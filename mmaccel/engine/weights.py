@@ -1,12 +1,11 @@
 """Load weights that fit their network; reject others with the mismatching names."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
+from typing import TypeGuard
 
 import torch
 from mmengine.config import Config
@@ -191,7 +190,7 @@ def check_pretrained(model: nn.Module) -> None:
     for name, module in model.named_modules():
         init_cfg = getattr(module, 'init_cfg', None)
         for one in init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]:
-            if not isinstance(one, dict) or not _is_pretrained(one):
+            if not _is_pretrained(one):
                 continue
             path = one.get('checkpoint')
             if not path:
@@ -349,21 +348,17 @@ def _prefixes(weights: Iterable[str]) -> list[str]:
     return sorted({name[: -len(block)] for name in weights if name.endswith(block)})
 
 
-def _is_pretrained(init_cfg: object) -> bool:
+def _is_pretrained(init_cfg: object) -> TypeGuard[dict]:
     return isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
 
 
 def _waits(init_cfg: object) -> bool:
-    return (
-        isinstance(init_cfg, dict)
-        and _is_pretrained(init_cfg)
-        and not init_cfg.get('checkpoint')
-    )
+    return _is_pretrained(init_cfg) and not init_cfg.get('checkpoint')
 
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {re.sub(r'^module\.', '', name): x for name, x in weights.items()}
 
 
-def _shape(x: object) -> Iterable[int] | None:
-    return tuple(x.shape) if isinstance(x, Tensor) else None
+def _shape(x: object) -> torch.Size | None:
+    return x.shape if isinstance(x, Tensor) else None

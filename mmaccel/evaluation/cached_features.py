@@ -1,7 +1,5 @@
 """Features on disk, reused while nothing they depend on changes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Curves from the logs of finished, running and resumed trainings."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A plot of features in two dimensions, coloured by class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,21 +74,21 @@ def plot_embedding(
         title (str): Title.
         out (str or Path): File to write; its ending chooses the format.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib import colormaps, rc_context
+    from matplotlib.figure import Figure
 
     present = np.unique(labels)
-    palette = plt.get_cmap('tab10' if len(present) <= 10 else 'tab20')
+    palette = colormaps['tab10' if len(present) <= 10 else 'tab20']
     colour = {label: palette(i % palette.N) for i, label in enumerate(present)}
     style = {'font.size': 9, 'legend.frameon': False, 'axes.linewidth': 0.6}
     # so that no class covers the others
     order = np.random.default_rng(0).permutation(len(points))
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=(5.6, 4.2), constrained_layout=True)
+    with rc_context(style):
+        figure = Figure(figsize=(5.6, 4.2), layout='constrained')
+        axes = figure.subplots()
         axes.scatter(
-            *points[order].T,
+            points[order, 0],
+            points[order, 1],
             c=[colour[label] for label in labels[order]],
             s=9 if len(points) <= 3000 else 4,
             alpha=0.75,
@@ -110,4 +108,3 @@ def plot_embedding(
         axes.margins(0.03)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=200)
-        plt.close(figure)

@@ -1,13 +1,13 @@
 """Pooled backbone features of a labelled set, of the last stage or of all."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from mmengine.model import BaseModel
 from torch import nn
+from torch.utils.data import Dataset, Subset
 
 from mmaccel.models.utils.backbones import stage_names, view_with
 
@@ -114,6 +114,19 @@ def pooled_stages(
         return pooled
 
     return forward
+
+
+def spread(dataset: Dataset, limit: int | None) -> Subset:
+    """At most ``limit`` labelled samples, spread evenly over a dataset.
+
+    Raises:
+        ValueError: If the first has no label.
+    """
+    size = len(cast(Sized, dataset))
+    count = min(size, limit or size)
+    subset = Subset(dataset, [i * size // count for i in range(count)])
+    sample_label(subset[0]['data_samples'])
+    return subset
 
 
 def _last(maps: torch.Tensor | tuple | list) -> torch.Tensor:

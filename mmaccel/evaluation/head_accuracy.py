@@ -1,7 +1,5 @@
 """Accuracy of one of several classifiers on the same backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

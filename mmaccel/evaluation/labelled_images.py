@@ -1,20 +1,18 @@
 """Labelled images for evaluations, from a config or a folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
 from mmselfsup.registry import DATASETS
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from mmaccel.engine.config_reader import hooks, image_loader, training_set, views
 from mmaccel.engine.preflight import check_data
 from mmaccel.errors import ConfigError
 
-from .features import sample_label
+from .features import spread
 
 #: Training images, and those to classify.
 SPLITS = ('train', 'test')
@@ -92,15 +90,14 @@ def load_set(
     """
     check_data(Config(dict(test_dataloader=dict(dataset=config))), 'test_dataloader')
     dataset = DATASETS.build(ConfigDict(config))
-    size = len(dataset)
-    count = min(size, limit or size)
     names = dataset.metainfo.get('classes')
-    subset = Subset(dataset, [i * size // count for i in range(count)])
-    sample_label(subset[0]['data_samples'])
     classes = [str(name) for name in names] if names else [str(i) for i in range(10000)]
     # a generator of its own, or starting the loader would draw from the global one
     loader = DataLoader(
-        subset, batch_size, collate_fn=default_collate, generator=torch.Generator()
+        spread(dataset, limit),
+        batch_size,
+        collate_fn=default_collate,
+        generator=torch.Generator(),
     )
     return loader, classes
 

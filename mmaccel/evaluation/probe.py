@@ -1,7 +1,5 @@
 """Linear classification of frozen features."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Run a measurement without moving the training's random numbers."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -49,18 +49,17 @@ def plot_time_accuracy(
         metadata (Mapping, optional): The file's metadata, as for matplotlib's
             ``savefig``. By default matplotlib's.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     longest = max(curve.seconds.max() for curve in curves)
     unit, name = next(
         ((unit, name) for above, unit, name in _UNITS if longest >= above),
         (1, 'seconds'),
     )
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(4.6, 3.2), constrained_layout=True)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3.2), layout='constrained')
+        axes = figure.subplots()
         draw_curves(axes, curves, [curve.seconds / unit for curve in curves])
         axes.set_xlabel(f'training time ({name})')
         axes.set_ylabel(_NAMES.get(metric, metric))
@@ -68,7 +67,6 @@ def plot_time_accuracy(
         add_legend(figure, axes)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=200, metadata=metadata)
-        plt.close(figure)
 
 
 def draw_curves(

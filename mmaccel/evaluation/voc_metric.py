@@ -1,7 +1,5 @@
 """VOC detection metrics as papers report them, named by their protocol."""
 
-from __future__ import annotations
-
 from mmdet.evaluation.functional import average_precision, eval_map
 from mmdet.evaluation.metrics import VOCMetric
 from mmdet.registry import METRICS

@@ -70,8 +70,15 @@ def test_precision_is_read_from_the_config():
     assert Numerics().resolve(cfg, torch.device('cuda')).precision == 'bf16'
     del cfg.optim_wrapper['dtype']
     assert Numerics().resolve(cfg, torch.device('cuda')).precision == 'fp16'
-    with pytest.raises(ConfigError, match='use --precision bf16'):
+    with pytest.raises(ConfigError, match='--precision bf16'):
         StepRunner(cfg, 4)
+    cfg.optim_wrapper = dict(plain.numerics.optimizer_config(cfg))
+    cfg.optim_wrapper.type = 'mmselfsup.AutocastOptimWrapper'
+    assert Numerics().resolve(cfg, CPU).precision == 'bf16'
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    assert Numerics().resolve(cfg, CPU).optimizer_config(cfg) == cfg.optim_wrapper
+    with pytest.raises(ConfigError, match='ApexOptimWrapper'):
+        Numerics('bf16').optimizer_config(cfg)
 
 
 def test_fp16_is_scaled():

@@ -32,14 +32,6 @@ def images(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    """Mmengine prints every config through yapf, which takes seconds."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
-
-
 def reduced(name, images, work_dir):
     """A config with an eighth of the channels, small views, batches of four."""
     cfg = load_config(str(ROOT / name))

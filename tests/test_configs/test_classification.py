@@ -29,14 +29,6 @@ SCHEDULES = {
 NAMES = ['Feat1', 'Feat2', 'Feat3', 'Feat4', 'Final']
 
 
-@pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    """Mmengine prints every config through yapf, which takes seconds."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
-
-
 @pytest.fixture(scope='module')
 def imagenet(tmp_path_factory):
     """ImageNet's layout: ten classes, sixteen images to train on and six to test."""

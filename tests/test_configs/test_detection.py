@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
-from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 
-from mmaccel.engine.config import load_config, prepare_config, set_work_dir
+from mmaccel.engine.config import load_config
 from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import backbone_weights, set_pretrained
 from mmaccel.errors import ConfigError
 from tests.processes import run_tool
-from tests.transfer import make_checkpoint, shuffle_weights
+from tests.transfer import make_checkpoint, prepared, trained_once
 from tests.voc_set import make_voc
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +32,7 @@ FIGURES = {
 }
 
 
-def reduced(name, devkit, work_dir, checkpoint, seed=0, iterations=ITERATIONS):
+def reduced(name, devkit, checkpoint, work_dir, iterations=ITERATIONS):
     """A shipped config with a ResNet-18, images of 128 px and few, small RoIs."""
     options = {
         'model.backbone.depth': 18,
@@ -62,7 +58,7 @@ def reduced(name, devkit, work_dir, checkpoint, seed=0, iterations=ITERATIONS):
         'param_scheduler.0.start_factor': 0.1,
         'param_scheduler.1.milestones': [iterations * 3 // 4, iterations * 11 // 12],
         'default_hooks.checkpoint.interval': iterations,
-        'randomness': dict(seed=seed),
+        'randomness': dict(seed=0),
     }
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         options[f'{loader}.num_workers'] = 0
@@ -71,49 +67,7 @@ def reduced(name, devkit, work_dir, checkpoint, seed=0, iterations=ITERATIONS):
         options[f'{loader}.dataset.data_root'] = f'{devkit}/'
         options[f'{loader}.dataset.pipeline.1.scale'] = (256, 128)
     cfg = load_config(str(CONFIGS / name), options)
-    # mmengine shares loggers and visualizers of one name in a process
-    cfg.experiment_name = cfg.visualizer.name = str(work_dir)
-    set_work_dir(cfg, str(work_dir))
-    set_pretrained(cfg, str(checkpoint))
-    return prepare_config(cfg)
-
-
-class Watch(Hook):
-    """Keep the weights before the first step, and the losses."""
-
-    def __init__(self):
-        self.before, self.losses = None, []
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == 0:
-            self.before = copy.deepcopy(runner.model.state_dict())
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append(outputs['loss'].item())
-
-
-def train(name, devkit, work_dir, checkpoint, seed=0):
-    watch = Watch()
-    runner = build_runner(reduced(name, devkit, work_dir, checkpoint, seed))
-    runner.register_hook(watch, priority='LOWEST')
-    runner.train()
-    lines = (work_dir / 'vis_data/scalars.json').read_text().splitlines()
-    return SimpleNamespace(
-        work_dir=work_dir,
-        before=watch.before,
-        after=runner.model.state_dict(),
-        losses=watch.losses,
-        metrics=json.loads(lines[-1]),
-        record=json.loads((work_dir / 'result.json').read_text()),
-    )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def quick_configs():
-    """Mmengine prints every config through yapf, which takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, 1))
-        yield
+    return prepared(cfg, checkpoint, work_dir)
 
 
 @pytest.fixture(scope='module')
@@ -129,15 +83,9 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope='module')
 def run(devkit, checkpoint, tmp_path_factory):
     """Trains once what several tests look at."""
-
-    @functools.cache
-    def run(name, shuffled=False):
-        weights = checkpoint
-        if shuffled:
-            weights = shuffle_weights(checkpoint, checkpoint.with_name('shuffled.pth'))
-        return train(name, devkit, tmp_path_factory.mktemp('run'), weights)
-
-    return run
+    return trained_once(
+        lambda name, *where: reduced(name, devkit, *where), checkpoint, tmp_path_factory
+    )
 
 
 @pytest.mark.parametrize('name', [FROZEN, UNFROZEN])
@@ -222,7 +170,7 @@ def test_a_saved_detector_evaluates_to_the_same_figures(run, tmp_path):
 def test_weights_that_do_not_fit_are_refused(
     damage, message, devkit, checkpoint, tmp_path
 ):
-    cfg = reduced(FROZEN, devkit, tmp_path, checkpoint)
+    cfg = reduced(FROZEN, devkit, checkpoint, tmp_path)
     if damage == 'prefix':
         set_pretrained(cfg, str(checkpoint), 'encoder_q.')
     else:
@@ -293,30 +241,3 @@ def test_the_shipped_data_is_the_protocols(name, images, iterations, devkit):
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[1].end == iterations
     drops = [step / iterations for step in cfg.param_scheduler[1].milestones]
     assert drops == pytest.approx([3 / 4, 11 / 12], abs=1e-3)
-
-
-@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train'])
-def test_scripts_help_and_pass_the_checkpoint_on(script, tmp_path):
-    path = ROOT / f'tools/benchmarks/mmdetection/{script}.sh'
-    done = subprocess.run(['bash', path, '--help'], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert 'example' in done.stdout
-    assert subprocess.run(['bash', path], capture_output=True).returncode == 2
-
-    fake = tmp_path / 'srun'
-    fake.write_text('#!/bin/sh\necho "$@"\n')
-    fake.chmod(0o755)
-    argv = ['c.py', 'x.pth', '8', '--seed', '1']
-    expected = 'train.py c.py --launcher pytorch --pretrained x.pth --seed 1'
-    if script == 'dist_test':
-        expected = 'test.py c.py x.pth --launcher pytorch --seed 1'
-    if script == 'slurm_train':
-        argv = ['gpu', 'job', 'c.py', 'x.pth', '--seed', '1']
-        expected = 'train.py c.py --launcher slurm --pretrained x.pth --seed 1'
-    done = subprocess.run(
-        ['bash', path, *argv],
-        env=dict(PYTHON=str(fake), PATH=f'{tmp_path}:/usr/bin:/bin'),
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip().endswith(expected), done.stdout + done.stderr

@@ -17,20 +17,15 @@ from torchvision import transforms as torchvision_transforms
 from mmaccel.datasets import LoadViews, SeededDataset, UnlabelledFolder, load_views
 from mmaccel.datasets.checked_image import UnreadableImageError
 from mmaccel.datasets.load_views import jpeg_size
+from tests.builders import photograph
 
 
-def photograph(width=300, height=200, seed=0):
-    """Smooth areas, edges and noise."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-    image = np.asarray(coarse.resize((width, height), Image.BICUBIC)).astype(float)
-    image[height // 3 : height // 2, width // 4 :] = rng.integers(0, 256, 3)
-    image += rng.normal(0, 4, image.shape)
-    return Image.fromarray(image.clip(0, 255).astype(np.uint8))
+def picture(*size, seed=0):
+    return Image.fromarray(photograph(*size, seed=seed))
 
 
-def write(path, picture, kind='JPEG', **options):
-    picture.save(path, kind, **options)
+def write(path, image, kind='JPEG', **options):
+    image.save(path, kind, **options)
     return str(path)
 
 
@@ -64,7 +59,7 @@ def upstreams(path, *crops, counts=1, seed=0, **kwargs):
     ],
 )
 def test_views_are_upstreams(tmp_path, kind, color_type, options, tolerance):
-    path = write(tmp_path / 'image', photograph(), kind)
+    path = write(tmp_path / 'image', picture(), kind)
     views = [crop(40, **options), crop((24, 30), scale=(0.05, 0.3), **options)]
     ours = loaded(
         path, *views, counts=[2, 2], color_type=color_type, reduce=False, seed=7
@@ -82,7 +77,7 @@ def test_views_are_upstreams(tmp_path, kind, color_type, options, tolerance):
 
 
 def test_an_array_is_taken_as_it_is():
-    image = np.asarray(photograph(28, 28))[..., 0]
+    image = np.asarray(picture(28, 28))[..., 0]
     transform = LoadViews(2, [[crop(28, scale=(0.2, 1.0), backend='pillow')]])
     random.seed(1)
     ours = transform(dict(img=image))['img']
@@ -118,7 +113,7 @@ def test_boxes_are_distributed_as_torchvisions(size, scale):
 
 
 def test_views_are_never_enlarged_by_the_smaller_decoding(tmp_path, monkeypatch):
-    path = write(tmp_path / 'image.jpg', photograph(900, 640), quality=95)
+    path = write(tmp_path / 'image.jpg', picture(900, 640), quality=95)
     seen = []
     cut = load_views.cut
 
@@ -159,7 +154,7 @@ def test_views_are_never_enlarged_by_the_smaller_decoding(tmp_path, monkeypatch)
 
 
 def test_smaller_decoding_gives_close_views(tmp_path):
-    path = write(tmp_path / 'image.jpg', photograph(900, 640), quality=95)
+    path = write(tmp_path / 'image.jpg', picture(900, 640), quality=95)
     view = crop(64, scale=(0.4, 1.0), backend='pillow')
     differences, moved = [], []
     for seed in range(12):
@@ -174,7 +169,7 @@ def test_smaller_decoding_gives_close_views(tmp_path):
 
 
 def test_without_antialiasing_files_are_decoded_whole(tmp_path):
-    path = write(tmp_path / 'image.jpg', photograph(900, 640))
+    path = write(tmp_path / 'image.jpg', picture(900, 640))
     views = [crop(64, scale=(0.4, 1.0)), crop(64, backend='pillow')]
     for x, y in zip(
         loaded(path, *views, counts=[1, 1])['img'],
@@ -185,10 +180,10 @@ def test_without_antialiasing_files_are_decoded_whole(tmp_path):
 
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_turned_photographs(tmp_path, orientation):
-    picture = photograph(320, 200)
-    exif = picture.getexif()
+    image = picture(320, 200)
+    exif = image.getexif()
     exif[0x0112] = orientation
-    path = write(tmp_path / 'image.jpg', picture, exif=exif)
+    path = write(tmp_path / 'image.jpg', image, exif=exif)
     data = (tmp_path / 'image.jpg').read_bytes()
     upright = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert jpeg_size(data) == upright.shape[:2]
@@ -199,12 +194,12 @@ def test_turned_photographs(tmp_path, orientation):
 
 def test_other_files_have_no_size_in_advance():
     buffer = io.BytesIO()
-    photograph(40, 30).save(buffer, 'PNG')
+    picture(40, 30).save(buffer, 'PNG')
     assert jpeg_size(buffer.getvalue()) is None
 
 
 def test_damaged_files_are_refused_or_left_out(tmp_path):
-    whole = write(tmp_path / 'a.jpg', photograph(640, 480))
+    whole = write(tmp_path / 'a.jpg', picture(640, 480))
     data = (tmp_path / 'a.jpg').read_bytes()
     for name, bad in (
         ('cut.jpg', data[: len(data) // 2]),
@@ -223,7 +218,7 @@ def test_damaged_files_are_refused_or_left_out(tmp_path):
 
 def test_a_damaged_image_is_replaced_and_told(tmp_path):
     for i in range(6):
-        write(tmp_path / f'{i}.jpg', photograph(200, 150, seed=i))
+        write(tmp_path / f'{i}.jpg', picture(200, 150, seed=i))
     data = (tmp_path / '2.jpg').read_bytes()
     (tmp_path / '2.jpg').write_bytes(data[: len(data) // 2])
     pipeline = [

@@ -211,11 +211,8 @@ def test_full_disk_leaves_the_previous_checkpoint(small_run):
     code, log, out = small_run(dict(type='FullDiskHook', save=2))
     last = log.strip().splitlines()[-1]
     assert code == 1 and 'Traceback' not in log
-    assert last == (
-        f'error: the checkpoint at iteration 5 could not be saved in {out}: the disk '
-        f'is full; the previous one, {out}/epoch_1.pth, is intact. Free some space and '
-        'run the same command with --resume'
-    )
+    for part in ('iteration 5', 'disk is full', f'{out}/epoch_1.pth', '--resume'):
+        assert part in last
     assert is_whole(out / 'epoch_1.pth')
     assert not (out / 'epoch_2.pth').exists() and not list(out.glob('.*'))
     assert (out / 'last_checkpoint').read_text() == str(out / 'epoch_1.pth')

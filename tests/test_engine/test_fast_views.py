@@ -35,14 +35,6 @@ UPSTREAM = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    """Mmengine prints every config through yapf, which takes seconds."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
-
-
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp('images')
@@ -127,7 +119,7 @@ def test_what_is_split_stays_split():
     cfg = load_config(str(ROOT / 'accel/mocov2_r50_8xb32.py'), dict(fast_views=True))
     prepare_config(cfg)
     cfg.fast_views = False
-    with pytest.raises(ConfigError, match='cannot undo .* start from the config'):
+    with pytest.raises(ConfigError, match='fast_views=False'):
         prepare_config(cfg)
 
 

@@ -24,13 +24,9 @@ def runner(request, loss, exit_stage=None, last=None):
 @pytest.mark.parametrize('loss', [float('nan'), float('inf'), -float('inf')])
 def test_stops_and_tells_what_to_do(request, loss):
     run = runner(request, loss, exit_stage=3, last='out/epoch_2.pth')
-    with pytest.raises(TrainingStopped) as caught:
+    about = rf'{loss} at iteration 42 \(epoch 3, exit 3, .* 0.03\).*out/epoch_2.pth'
+    with pytest.raises(TrainingStopped, match=about):
         InvalidLossHook().after_train_iter(run, 0)
-    assert str(caught.value) == (
-        f'the loss became {loss} at iteration 42 (epoch 3, exit 3, learning rate '
-        '0.03): the last good checkpoint is out/epoch_2.pth; lower the learning rate '
-        'and resume from it'
-    )
 
 
 def test_without_exit_and_checkpoint(request):

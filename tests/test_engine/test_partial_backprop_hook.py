@@ -113,7 +113,7 @@ def test_skipping_trains_blocks_that_are_not_adjacent(model, number):
     possible = {
         blocks
         for blocks in itertools.combinations(range(8), number)
-        if all(b - a > 1 for a, b in zip(blocks, blocks[1:]))
+        if all(b - a > 1 for a, b in itertools.pairwise(blocks))
     }
     assert set(drawn) == possible
     share = 1 / len(possible)

@@ -1,7 +1,9 @@
 """Batches that are copied ahead."""
 
 import types
+from contextlib import contextmanager
 
+import pytest
 import torch
 
 from mmaccel.engine.prefetch import on_device
@@ -27,17 +29,11 @@ class Recorder:
     def Stream(self, device):
         return 'side'
 
+    @contextmanager
     def stream(self, stream):
-        recorder = self
-
-        class Within:
-            def __enter__(self):
-                recorder.log.append(f'on {stream}')
-
-            def __exit__(self, *_):
-                recorder.log.append('back')
-
-        return Within()
+        self.log.append(f'on {stream}')
+        yield
+        self.log.append('back')
 
     def Event(self):
         number = sum(line.startswith('event') for line in self.log)
@@ -72,10 +68,15 @@ class OnHost(torch.Tensor):
         self.log.append(f'keep {self.number}')
 
 
-def test_one_batch_is_copied_ahead(monkeypatch):
-    cuda = Recorder()
+@pytest.fixture
+def cuda(monkeypatch):
+    recorder = Recorder()
     for name in ('Stream', 'stream', 'Event', 'current_stream'):
-        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+        monkeypatch.setattr(torch.cuda, name, getattr(recorder, name))
+    return recorder
+
+
+def test_one_batch_is_copied_ahead(cuda):
     given = [dict(inputs=[OnHost(i, cuda.log)], data_samples=[i]) for i in range(3)]
     seen = []
     for batch in on_device(given, torch.device('cuda')):
@@ -94,10 +95,7 @@ def test_one_batch_is_copied_ahead(monkeypatch):
     assert list(on_device([], torch.device('cuda'))) == []
 
 
-def test_inputs_keep_their_form(monkeypatch):
-    cuda = Recorder()
-    for name in ('Stream', 'stream', 'Event', 'current_stream'):
-        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+def test_inputs_keep_their_form(cuda):
     one, nested = OnHost(0, cuda.log), [[OnHost(1, cuda.log)], OnHost(2, cuda.log)]
     given = [dict(inputs=one), dict(inputs=nested)]
     first, second = (b['inputs'] for b in on_device(given, torch.device('cuda')))

@@ -1,6 +1,7 @@
-"""Backbone weights load whole or are refused, by name and with the remedy."""
+"""Backbone weights load whole or are rejected, with the names that do not match."""
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,10 @@ def test_another_depth_is_refused_in_both_directions(tmp_path, there, here):
         assert torch.equal(x, before[name]), name
 
 
-def test_another_shape_is_refused(tmp_path):
+def test_another_shape_and_prefix_are_rejected_by_name(tmp_path):
     path = save(tmp_path / 'x.pth', resnet(in_channels=1))
-    with pytest.raises(ConfigError, match=r'of another shape: conv1.weight'):
+    with pytest.raises(ConfigError, match=r'shape: conv1.weight'):
         load_backbone(resnet(), path)
-
-
-def test_wrong_prefix_is_refused_and_the_right_one_named(tmp_path):
     path = save(tmp_path / 'x.pth', resnet(), prefix='module.encoder_q.')
     with pytest.raises(ConfigError, match=r"--prefix 'module.encoder_q.'"):
         load_backbone(resnet(), path)
@@ -106,11 +104,8 @@ def test_five_percent_may_be_missing_and_no_more(tmp_path):
         for name in names[-round(share * len(names)) :]:
             del state[f'backbone.{name}']
         torch.save(state, tmp_path / 'x.pth')
-        if fits:
+        with nullcontext() if fits else pytest.raises(ConfigError, match='missing'):
             load_backbone(resnet(), tmp_path / 'x.pth')
-        else:
-            with pytest.raises(ConfigError, match='missing in it'):
-                load_backbone(resnet(), tmp_path / 'x.pth')
 
 
 def test_damaged_files_are_refused(checkpoint, tmp_path):

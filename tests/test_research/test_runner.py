@@ -352,7 +352,7 @@ def test_failures_are_recorded_and_others_go_on(place, processes):
     assert records[failed]['error'] == 'train.py ended with 3: the end of seed 0'
     error = records[unread]['error']  # one that nobody foresaw
     folder = f'<work-dir>/{GROUP}/1-{records[unread]["key"]}'
-    assert error.startswith(f'FileNotFoundError: {folder} has no vis_data/scalars.json')
+    assert error.startswith(f'ConfigError: {folder} has no vis_data/scalars.json')
     assert not any('curve' in records[name] for name in (failed, unread))
 
     out = place.run('--list')[1]

@@ -1,6 +1,5 @@
 """benchmarks/compare.py."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,25 +7,22 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from benchmarks import compare as tool
 from benchmarks.lightly_step import LightlyRunner, lightly_version
 from mmaccel.analysis import Numerics
+from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from tests.test_analysis.test_cost import config
 
-TOOL = Path(__file__).parents[2] / 'benchmarks' / 'compare.py'
+
+def test_wrong_numbers_are_told_at_once():
+    for argv in (['--rounds', '0'], ['--batch-size', '1'], ['--precision', 'fp8']):
+        with pytest.raises(SystemExit):
+            tool.parse_args(argv)
 
 
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('compare', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_row_stands_beside_its_baseline(tool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, 'lightly_version', lambda: None)
-    load_config = tool.load_config
+def test_every_row_stands_beside_its_baseline(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('benchmarks.lightly_step.lightly_version', lambda: None)
 
     def thin(*args):  # short queues: the rest of the sizes is set by options
         cfg = load_config(*args)
@@ -36,7 +32,7 @@ def test_every_row_stands_beside_its_baseline(tool, tmp_path, monkeypatch, capsy
         cfg.model.neck.hid_channels = 16
         return cfg
 
-    monkeypatch.setattr(tool, 'load_config', thin)
+    monkeypatch.setattr('mmaccel.engine.config.load_config', thin)
     monkeypatch.setattr(tool, 'CHANNELS', {18: (8, 16, 32, 64)})
     out = tmp_path / 'new' / 'cpu.json'
     argv = '--device cpu --depth 18 --size 48 --batch-size 4 --rounds 2 --warmup 0'
@@ -75,16 +71,17 @@ def test_every_row_stands_beside_its_baseline(tool, tmp_path, monkeypatch, capsy
     assert printed.count('| mocov2 |') == 6 and printed.count('| simclr |') == 5
 
 
-def test_all_steps_see_the_same_images_and_settings(tool, monkeypatch):
+def test_all_steps_see_the_same_images_and_settings(monkeypatch):
     seen = {}
 
     def note(variants, rounds, warmup):
         seen.update({v.name: v.runner for v in variants})
         return {v.name: [1.0] * rounds for v in variants}
 
-    monkeypatch.setattr(tool, 'time_steps', note)
-    monkeypatch.setattr(tool, 'peak_memory_mb', lambda runner, plan: None)
-    monkeypatch.setattr(tool, 'lightly_version', lambda: None)
+    monkeypatch.setattr('mmaccel.analysis.measure.time_steps', note)
+    memory = 'mmaccel.analysis.memory.peak_memory_mb'
+    monkeypatch.setattr(memory, lambda runner, plan: None)
+    monkeypatch.setattr('benchmarks.lightly_step.lightly_version', lambda: None)
     argv = '--device cpu --depth 18 --size 32 --batch-size 4 --methods mocov2'
     args = tool.parse_args([*argv.split(), '--precision', 'bf16', '--json', 'x'])
     rows = tool.compare_method('mocov2', args)
@@ -101,8 +98,9 @@ def test_all_steps_see_the_same_images_and_settings(tool, monkeypatch):
     assert {row['peak_memory_mb'] for row in rows if row['step_ms']} == {None}
 
 
-def test_the_file_is_named_after_the_device(tool):
+def test_the_file_is_named_after_the_device():
     args = tool.parse_args(['--device', 'cpu'])
+    tool.complete(args)
     assert Path(args.json).parts[-3:] == ('benchmarks', 'results', 'cpu.json')
     assert args.precision == 'fp32'
 

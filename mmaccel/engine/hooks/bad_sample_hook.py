@@ -1,7 +1,5 @@
 """Log which images could not be read, and stop where they are many."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """The memory layout in which convolutions are fastest, for upstream's algorithms."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

@@ -1,12 +1,10 @@
 """Checkpoints that survive a kill, a full disk and a wrong config."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from mmengine.dist import is_main_process
@@ -17,7 +15,7 @@ from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
 from mmaccel.errors import ConfigError, TrainingStopped
-from mmaccel.fileio import remove_temporaries, write_atomically
+from mmaccel.fileio import remove_temporaries
 
 from ..accumulation import pending_gradients, restore_gradients
 from ..weights import MIN_MATCHED, mismatch, summary
@@ -92,79 +90,27 @@ class SafeCheckpointHook(CheckpointHook):
             checkpoint['accumulated_gradients'] = self._gradients
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Save, then update ``last_checkpoint``, then remove the oldest."""
-        with _clock_stopped(runner), self._explained(runner):
-            _check_finite(runner)
-            self._gradients = pending_gradients(runner)
-            expired = self._keep(runner, step)
-            filename = self.filename_tmpl.format(step)
-            path = self.file_backend.join_path(self.out_dir, filename)
-            runner.message_hub.update_info('last_ckpt', path)
-            runner.save_checkpoint(
-                self.out_dir,
-                filename,
-                self.file_client_args,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=self.by_epoch,
-                backend_args=self.backend_args,
-                **self.args,
-            )
-            self.last_ckpt = path
-            self._gradients = {}
-            if is_main_process():
-                pointer = Path(runner.work_dir, 'last_checkpoint')
-                write_atomically(pointer, path.encode())
-        for old in expired:
-            self._remove(self.filename_tmpl.format(old))
-
-    def _keep(self, runner: Runner, step: int) -> list[int]:
-        """Note that ``step`` is kept; return the steps to remove."""
-        if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
-            return []
-        expired = []
-        if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-            expired.append(self.keep_ckpt_ids.popleft())
-        self.keep_ckpt_ids.append(step)
-        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        return expired
+        _check_finite(runner)
+        self._gradients = pending_gradients(runner)
+        with self._saving(runner), ExitStack() as stack:
+            for hook in runner.hooks:
+                if isinstance(hook, ThroughputHook):  # saving is no training time
+                    stack.enter_context(hook.stopped())
+            super()._save_checkpoint_with_step(runner, step, meta)
+        self._gradients = {}
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Save a new best checkpoint, then remove the one it replaces."""
-        if not self.save_best:
-            return
-        several = len(self.key_indicators) > 1
-        before = dict(
-            self.best_ckpt_path_dict if several else {'': self.best_ckpt_path}
-        )
-        # upstream removes what it knows of before it saves
-        self._set_best(dict.fromkeys(before))
-        with self._explained(runner):
+        with self._saving(runner):
             super()._save_best_checkpoint(runner, metrics)
-        after = dict(self.best_ckpt_path_dict if several else {'': self.best_ckpt_path})
-        self._set_best({key: path or before.get(key) for key, path in after.items()})
-        for key, path in before.items():
-            if path and after[key] and path != after[key]:
-                self._remove(Path(path).name)
-
-    def _set_best(self, paths: dict[str, str | None]) -> None:
-        if len(self.key_indicators) > 1:
-            self.best_ckpt_path_dict = paths
-        else:
-            self.best_ckpt_path = paths['']
-
-    def _remove(self, filename: str) -> None:
-        path = self.file_backend.join_path(self.out_dir, filename)
-        if is_main_process() and self.file_backend.isfile(path):
-            self.file_backend.remove(path)
 
     @contextmanager
-    def _explained(self, runner: Runner) -> Iterator[None]:
-        """Turn a failed save into an error that tells how to continue."""
+    def _saving(self, runner: Runner) -> Iterator[None]:
+        """Remove what upstream removes, but last; explain a failure to save."""
         previous = self.last_ckpt
+        expired: list[str] = []
         try:
-            yield
+            with mock.patch.object(self.file_backend, 'remove', expired.append):
+                yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = 'the disk is full' if full else error.strerror or str(error)
@@ -179,16 +125,10 @@ class SafeCheckpointHook(CheckpointHook):
                 f'{"Free some space" if full else "Repair this"} and run the same '
                 'command with --resume'
             ) from error
-
-
-@contextmanager
-def _clock_stopped(runner: Runner) -> Iterator[None]:
-    """Saving does not count as training time."""
-    with ExitStack() as stack:
-        for hook in runner.hooks:
-            if isinstance(hook, ThroughputHook):
-                stack.enter_context(hook.stopped())
-        yield
+        info = runner.message_hub.runtime_info
+        best = {value for name, value in info.items() if name.startswith('best_ckpt')}
+        for path in set(expired) - best:
+            self.file_backend.remove(path)
 
 
 def _check_finite(runner: Runner) -> None:

@@ -1,7 +1,5 @@
 """Curves without overlap after a resume."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Stop when the loss is not a number."""
 
-from __future__ import annotations
-
 import math
 from typing import cast
 

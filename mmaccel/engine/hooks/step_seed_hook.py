@@ -1,7 +1,5 @@
 """Randomness of a training step as a function of seed and iteration."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook

@@ -1,7 +1,5 @@
 """Warn when a loss stays at its chance level."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from mmengine.hooks import Hook

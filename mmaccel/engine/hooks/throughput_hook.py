@@ -1,7 +1,5 @@
 """The clock of training time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Online kNN accuracy during pretraining."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
@@ -15,11 +13,11 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmselfsup.registry import DATASETS, HOOKS
 from mmselfsup.utils import get_model
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from mmaccel.errors import ConfigError
 
-from ..features import extract_features, sample_label
+from ..features import extract_features, spread
 from ..knn import knn_classify
 from ..random_state import keep_random_state
 
@@ -161,11 +159,7 @@ def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
     """A loader over this rank's share of an evenly spread subset, in order."""
     cfg = dict(cfg)
     try:
-        dataset = DATASETS.build(cfg.pop('dataset'))
-        size = len(dataset)
-        count = min(size, limit or size)
-        dataset = Subset(dataset, [i * size // count for i in range(count)])
-        sample_label(dataset[0]['data_samples'])
+        dataset = spread(DATASETS.build(cfg.pop('dataset')), limit)
     except Exception as error:
         reason = str(error).rstrip('.')
         raise ConfigError(

@@ -1,7 +1,5 @@
 """Records of the results of transfer experiments."""
 
-from __future__ import annotations
-
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook

@@ -4,8 +4,6 @@ An image fits into a core's cache and a batch does not, so each image goes throu
 of its steps before the next one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 

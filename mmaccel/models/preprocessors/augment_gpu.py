@@ -1,7 +1,5 @@
 """The views' augmentations in batches on a GPU, computed by kornia."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import cache

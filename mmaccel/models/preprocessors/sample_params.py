@@ -6,11 +6,8 @@ SimCLR (Chen et al., 2020, appendix A), and BYOL's solarisation (Grill et al., 2
 appendix B).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from functools import singledispatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmcv.transforms import RandomApply, RandomFlip, RandomGrayscale
@@ -21,10 +18,19 @@ from mmselfsup.datasets.transforms.processing import (
     RandomSolarize,
 )
 from mmselfsup.registry import TRANSFORMS
-from torch import Tensor
+from torch import Generator, Tensor
 
 from mmaccel.errors import ConfigError
 
+#: Transforms that have a batched form.
+KNOWN = (
+    ColorJitter,
+    RandomApply,
+    RandomFlip,
+    RandomGaussianBlur,
+    RandomGrayscale,
+    RandomSolarize,
+)
 #: Jitter operations in the order of upstream's numbering.
 JITTER = ('brightness', 'contrast', 'saturation', 'hue')
 
@@ -46,21 +52,19 @@ class Step(NamedTuple):
     values: Tensor
 
 
-def sample_params(
-    transforms: Sequence, number: int, generator: torch.Generator
-) -> list[Step]:
+def sample_params(transforms: Sequence, number: int, rng: Generator) -> list[Step]:
     """Sample what a view's transforms do to each image of a batch.
 
     Args:
         transforms (Sequence): Upstream's transforms, in order.
         number (int): Images in the batch.
-        generator (torch.Generator): Of the CPU.
+        rng (Generator): Of the CPU.
 
     Returns:
         list[Step]: In the order in which they are applied; an image may be in any of
         them. Steps without images are left out.
     """
-    return _sample_all(transforms, torch.arange(number), generator)
+    return _sample(transforms, torch.arange(number), rng)
 
 
 def build_known(cfgs: Sequence[dict]) -> list:
@@ -83,31 +87,30 @@ def build_known(cfgs: Sequence[dict]) -> list:
     return pipeline
 
 
-def check_known(transform: object) -> None:
+def check_known(transform: Any) -> None:
     """Reject a transform that has no batched form.
 
     Raises:
         ConfigError: Naming the transform, or the setting of it.
     """
     kind = type(transform)
-    if kind not in _sample.registry:
-        known = sorted(k.__name__ for k in _sample.registry if k is not object)
+    if kind not in KNOWN:
         raise ConfigError(
             f'fast_views does not know the transform {kind.__name__} of '
-            f'{kind.__module__.split(".")[0]} (it knows {", ".join(known)} of '
-            'mmselfsup and mmcv); remove it or set fast_views=False'
+            f'{kind.__module__.split(".")[0]} (it knows '
+            f'{", ".join(sorted(k.__name__ for k in KNOWN))} of mmselfsup and mmcv); '
+            'remove it or set fast_views=False'
         )
-    if isinstance(transform, RandomApply):
+    fits, wanted = True, ''
+    if kind is RandomApply:
         for part in transform.transforms:
             check_known(part)
-    if isinstance(transform, RandomFlip):
+    elif kind is RandomFlip:
         fits = transform.direction == 'horizontal' and isinstance(transform.prob, float)
         wanted = "direction='horizontal' and one probability"
-    elif isinstance(transform, RandomGrayscale):
+    elif kind is RandomGrayscale:
         fits = transform.keep_channels and transform.color_format == 'bgr'
         wanted = "keep_channels=True and color_format='bgr'"
-    else:
-        return
     if not fits:
         raise ConfigError(
             f'fast_views knows {kind.__name__} only with {wanted}; set these or '
@@ -115,35 +118,40 @@ def check_known(transform: object) -> None:
         )
 
 
-def _sample_all(
-    transforms: Sequence, rows: Tensor, generator: torch.Generator
-) -> list[Step]:
-    steps = [step for t in transforms for step in _sample(t, rows, generator)]
+def _sample(transforms: Sequence, rows: Tensor, rng: Generator) -> list[Step]:
+    steps = []
+    for transform in transforms:
+        kind = type(transform)
+        if kind is ColorJitter:
+            steps += _sample_jitter(transform, rows, rng)
+            continue
+        some = rows[torch.rand(len(rows), generator=rng) < transform.prob]
+        count = len(some)
+        if kind is RandomApply:
+            steps += _sample(list(transform.transforms), some, rng)
+        elif kind is RandomGrayscale:
+            weights = torch.tensor(transform.channel_weights, dtype=torch.float64)
+            weights = (weights / weights.sum()).float()
+            steps.append(Step('gray', some, weights.expand(count, -1)))
+        elif kind is RandomGaussianBlur:
+            sigma = _uniform(transform.sigma_min, transform.sigma_max, count, rng)
+            steps.append(Step('blur', some, sigma))
+        elif kind is RandomSolarize:
+            threshold = torch.full((count,), float(transform.threshold))
+            steps.append(Step('solarize', some, threshold))
+        else:
+            steps.append(Step('flip', some, torch.ones(count)))
     return [step for step in steps if len(step.rows)]
 
 
-@singledispatch
-def _sample(transform: object, rows: Tensor, generator: torch.Generator) -> list[Step]:
-    """Steps of one transform for the images ``rows``."""
-    raise TypeError(type(transform))  # check_known has rejected it before
-
-
-@_sample.register(RandomApply)
-def _(transform: RandomApply, rows: Tensor, generator: torch.Generator) -> list[Step]:
-    chosen = _some(rows, transform.prob, generator)
-    return _sample_all(list(transform.transforms), chosen, generator)
-
-
-@_sample.register(ColorJitter)
-def _(transform: ColorJitter, rows: Tensor, generator: torch.Generator) -> list[Step]:
+def _sample_jitter(transform: Any, rows: Tensor, rng: Generator) -> list[Step]:
     number = len(rows)
-    # an order of the four per image
-    order = torch.rand(number, 4, generator=generator).argsort(dim=1)
+    order = torch.rand(number, 4, generator=rng).argsort(dim=1)  # per image
     factors = {}
     for name in JITTER:
         bounds = getattr(transform, name)  # None: not jittered
         if bounds is not None:
-            factors[name] = _uniform(bounds[0], bounds[1], number, generator)
+            factors[name] = _uniform(bounds[0], bounds[1], number, rng)
     if 'hue' in factors:  # upstream cuts the shift to whole steps of 8 bits
         factors['hue'] = (factors['hue'] * 255).trunc() / 256
     steps = []
@@ -155,46 +163,5 @@ def _(transform: ColorJitter, rows: Tensor, generator: torch.Generator) -> list[
     return steps
 
 
-@_sample.register(RandomGrayscale)
-def _(
-    transform: RandomGrayscale, rows: Tensor, generator: torch.Generator
-) -> list[Step]:
-    chosen = _some(rows, transform.prob, generator)
-    weights = torch.tensor(transform.channel_weights, dtype=torch.float64)
-    weights = (weights / weights.sum()).float()
-    return [Step('gray', chosen, weights.expand(len(chosen), -1))]
-
-
-@_sample.register(RandomGaussianBlur)
-def _(
-    transform: RandomGaussianBlur, rows: Tensor, generator: torch.Generator
-) -> list[Step]:
-    chosen = _some(rows, transform.prob, generator)
-    sigma = _uniform(transform.sigma_min, transform.sigma_max, len(chosen), generator)
-    return [Step('blur', chosen, sigma)]
-
-
-@_sample.register(RandomSolarize)
-def _(
-    transform: RandomSolarize, rows: Tensor, generator: torch.Generator
-) -> list[Step]:
-    chosen = _some(rows, transform.prob, generator)
-    return [
-        Step('solarize', chosen, torch.full((len(chosen),), float(transform.threshold)))
-    ]
-
-
-@_sample.register(RandomFlip)
-def _(transform: RandomFlip, rows: Tensor, generator: torch.Generator) -> list[Step]:
-    chosen = _some(rows, transform.prob, generator)
-    return [Step('flip', chosen, torch.ones(len(chosen)))]
-
-
-def _some(rows: Tensor, prob: float, generator: torch.Generator) -> Tensor:
-    return rows[torch.rand(len(rows), generator=generator) < prob]
-
-
-def _uniform(
-    low: float, high: float, number: int, generator: torch.Generator
-) -> Tensor:
-    return torch.rand(number, generator=generator) * (high - low) + low
+def _uniform(low: float, high: float, number: int, rng: Generator) -> Tensor:
+    return torch.rand(number, generator=rng) * (high - low) + low

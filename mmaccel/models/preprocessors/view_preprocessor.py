@@ -1,7 +1,5 @@
 """Data preprocessor that augments the views in batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
