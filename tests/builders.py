@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+from mmengine.registry import DefaultScope
 from mmselfsup.registry import MODELS
 from PIL import Image
 
@@ -96,7 +97,8 @@ def swav_config(num_crops, accel=True, **overrides):
 
 def build(config):
     """Build a model from a config and leave the config as it was."""
-    model = MODELS.build(copy.deepcopy(config))
+    with DefaultScope.overwrite_default_scope('mmselfsup'):  # for fixtures of modules
+        model = MODELS.build(copy.deepcopy(config))
     model.init_weights()
     return model.train()
 
