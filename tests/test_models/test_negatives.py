@@ -28,7 +28,7 @@ def keys_and_queries(model, inputs, stage):
         maps = []
         for i in range(1, 5):
             getattr(backbone, f'layer{i}').register_forward_hook(
-                lambda *args: maps.append(args[2])
+                lambda *args, maps=maps: maps.append(args[2])
             )
         backbone(x)
         z = neck((maps[stage - 1],), stage)[0]
