@@ -5,6 +5,7 @@ from .channels_last_hook import ChannelsLastHook
 from .checkpoint_hook import SafeCheckpointHook
 from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
+from .key_age_hook import KeyAgeHook
 from .partial_backprop_hook import PartialBackpropHook
 from .step_seed_hook import StepSeedHook
 from .stuck_loss_hook import StuckLossHook
@@ -18,6 +19,7 @@ __all__ = [
     'BadSampleHook',
     'CurvesHook',
     'StuckLossHook',
+    'KeyAgeHook',
     'ThroughputHook',
     'ChannelsLastHook',
 ]
