@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -86,7 +86,7 @@ class StepRunner:
         self.batch_size = batch_size
         self.numerics = (numerics or Numerics()).resolve(cfg, self.device)
         model = MODELS.build(self.numerics.model_config(cfg))
-        self.model = revert_sync_batchnorm(model).to(self.device).train()
+        self.model: Any = revert_sync_batchnorm(model).to(self.device).train()
         self.variants = _variants(cfg, self.model)
         with _quietly():
             self.optim_wrapper = build_optim_wrapper(
@@ -153,7 +153,7 @@ def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
     return [(channels, size, size) for channels, _, _ in shapes]
 
 
-def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
+def _variants(cfg: Config, model: Any) -> dict[str, Variant]:
     if not hasattr(model, 'num_exits'):
         return {'step': Variant(1.0, None)}
     found = next((dict(h) for _, h in hooks(cfg, 'PartialBackpropHook')), None)

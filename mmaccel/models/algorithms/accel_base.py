@@ -157,10 +157,9 @@ class AccelMixin:
         if not self.compile_stages or not self.training or blocks is not None:
             return split_stages(backbone, blocks)
         if name not in self._compiled:
-            backend = self.compile_stages
-            options = {} if backend is True else {'backend': backend}
+            backend = 'inductor' if self.compile_stages is True else self.compile_stages
             self._compiled[name] = [
-                torch.compile(stage, dynamic=False, **options)
+                torch.compile(stage, dynamic=False, backend=backend)
                 for stage in split_stages(backbone)
             ]
         return self._compiled[name]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.dist import get_world_size
@@ -14,6 +15,7 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor, nn
 
+from ..necks import IntermediateNeck
 from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
 from ..utils.checks import check_queue_len, check_views
@@ -62,9 +64,8 @@ class AccelMoCo(AccelMixin, MoCo):
         )
         feat_dim = self.queue.size(0)
         del self.queue, self.queue_ptr  # upstream's single queue
-        self.queues = nn.ModuleList(
-            FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)
-        )
+        queues = [FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)]
+        self.queues = cast(Sequence[FeatureQueue], nn.ModuleList(queues))
 
     @property
     def chance_level(self) -> float:
@@ -72,7 +73,7 @@ class AccelMoCo(AccelMixin, MoCo):
         return math.log(self.queue_len + 1)
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 
@@ -145,7 +146,7 @@ class AccelMoCo(AccelMixin, MoCo):
         return losses
 
     @property
-    def key_neck(self) -> nn.Module:
+    def key_neck(self) -> IntermediateNeck:
         """Projectors of the key encoder."""
         return self.encoder_k.module[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.dist import get_rank
@@ -49,7 +50,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
         return z / (torch.norm(z, p=2, dim=1, keepdim=True) + 1e-10)
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 

@@ -64,7 +64,7 @@ class AccelSwAV(AccelMixin, SwAV):
         return neck([(x,)], stage)[0]
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 from torch import nn
 
@@ -24,7 +25,7 @@ def stage_names(backbone: nn.Module) -> list[str]:
     return names
 
 
-def view_with(module: nn.Module, children: dict[str, nn.Module]) -> nn.Module:
+def view_with(module: nn.Module, children: Mapping[str, nn.Module]) -> nn.Module:
     """Shallow copy of a module in which some children are others.
 
     Parameters, buffers and all other children are shared; the module is not changed.

@@ -20,6 +20,7 @@ class FusedEMA(ExponentialMovingAverage):
         momentum (float): Share of the new parameters, in (0, 1).
     """
 
+    module: Any  # the average: a copy of the model
     steps: Tensor  # updates so far
 
     def __init__(self, model: nn.Module, momentum: float) -> None:

@@ -15,11 +15,11 @@ class _WithoutGradient(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self._modules['module'] = module
+        self.module = module
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        return self._modules['module'](x)
+        return self.module(x)
 
 
 def train_only(
