@@ -1,7 +1,5 @@
 """Counting a step: operations, activation memory and gradients."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.config import Config
 

@@ -1,7 +1,5 @@
 """Which windows a model picks on some images, in pixels of their views."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Where the time of a training step goes, in the words of the step."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The roofline of a step: the least time its operations take at a device's ceilings."""
 
-from __future__ import annotations
-
 import time
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """How far apart a pretrained network places images; a collapse shows here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """A model, its optimizer and one batch of images: a training step to be measured."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Pictures of picked windows on the images they were picked from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

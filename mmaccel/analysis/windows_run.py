@@ -1,7 +1,5 @@
 """Model, images and picked windows of a checkpoint, for their pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -11,8 +11,6 @@ whole, such as ::
 which trains the whole network, and freezes its first stage in the second half.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Whether a schedule and a model go together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evaluating a checkpoint's frozen features: kNN, a linear probe, one of each stage."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

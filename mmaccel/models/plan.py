@@ -1,7 +1,5 @@
 """What one training step does: drawn by the hook, read once by the algorithm."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

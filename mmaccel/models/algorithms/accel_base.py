@@ -1,7 +1,5 @@
 """What every accelerated algorithm shares: its exits, its settings, its checks."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Accel-SwAV: SwAV with a loss after every stage, exits and windows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Cutting one window out of each feature map, with the gradient of slicing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Hard examples: pass on only the images whose loss is largest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -4,8 +4,6 @@ Convention: a window is the pair (top, left) of its first row and column; it cov
 rows ``top`` to ``top + height - 1`` and columns ``left`` to ``left + width - 1``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What a ResNet-family backbone consists of."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 

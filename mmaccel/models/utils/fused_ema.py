@@ -1,7 +1,5 @@
 """The key encoder's moving average in a few kernels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

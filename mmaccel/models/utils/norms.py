@@ -1,7 +1,5 @@
 """Normalisation layers that stay as they are while something is scored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

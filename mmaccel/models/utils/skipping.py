@@ -1,7 +1,5 @@
 """Residual blocks whose gradient passes along the shortcut alone (Section 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import torch

@@ -1,7 +1,5 @@
 """Backbones cut into stages, and passes that run through them as far as is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
