@@ -17,6 +17,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from mmaccel.analysis import StepRunner
 from mmaccel.analysis.device import device_name
 from mmaccel.analysis.measure import MedianRange
+from mmaccel.cli import start
 from mmaccel.cli.command import save
 from mmaccel.engine.config import load_config
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
@@ -24,6 +25,7 @@ from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
 
 def enter(rank: int, args: argparse.Namespace) -> None:
     """Join the other ranks and measure."""
+    start()  # a spawned process of a command has not
     dist.init_process_group(
         'gloo' if args.device == 'cpu' else 'nccl', rank=rank, world_size=args.ranks
     )

@@ -3,7 +3,6 @@
 import itertools
 import json
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from mmengine.config import Config
@@ -121,10 +120,8 @@ def run_config(
 
 def train(cfg):
     """Run a config to its end."""
-    # mmengine prints every config through yapf, which takes seconds for long paths
-    with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, 1)):
-        runner = Runner.from_cfg(cfg)
-        runner.train()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
     return runner
 
 

@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             start()
         except ImportError as error:
+            if args.command.debug:
+                raise
             print(f'error: {error}', file=sys.stderr)
             return 1
     try:

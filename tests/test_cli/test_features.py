@@ -13,9 +13,8 @@ from tests.processes import exit_code
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path):
     """A config, a checkpoint of its model and three classes of four images."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda x, **_: (x, True))
     for i, name in enumerate(('ant', 'bee', 'cat')):
         write_images(tmp_path / 'set' / name, number=4, seed=i)
     return write_trained(tmp_path, tmp_path / 'set')

@@ -13,9 +13,8 @@ from tests.processes import exit_code
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path):
     """A config, a checkpoint of its model and twelve images."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda x, **_: (x, True))
     write_images(tmp_path / 'images', number=12)
     return write_trained(tmp_path, tmp_path / 'images', accel=True)
 

@@ -54,26 +54,22 @@ def checkpoint(request, tmp_path_factory):
     """What Runner saves with momentum, a schedule, a message hub and a best score."""
     work_dir = tmp_path_factory.mktemp('run')
     data = DataLoader([dict(x=torch.ones(1))] * 4, batch_size=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, 1))
-        Runner(
-            model=Line(),
-            work_dir=str(work_dir),
-            train_dataloader=data,
-            val_dataloader=data,
-            val_evaluator=Evaluator(Best(request.param)),
-            train_cfg=dict(by_epoch=True, max_epochs=2),
-            val_cfg=dict(),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
-            param_scheduler=dict(type='CosineAnnealingLR', T_max=2),
-            default_hooks=dict(
-                checkpoint=dict(
-                    type='CheckpointHook', save_best='score', rule='greater'
-                )
-            ),
-            log_level='ERROR',
-            experiment_name=work_dir.name + request.param.__name__,
-        ).train()
+    Runner(
+        model=Line(),
+        work_dir=str(work_dir),
+        train_dataloader=data,
+        val_dataloader=data,
+        val_evaluator=Evaluator(Best(request.param)),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        val_cfg=dict(),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+        param_scheduler=dict(type='CosineAnnealingLR', T_max=2),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', save_best='score', rule='greater')
+        ),
+        log_level='ERROR',
+        experiment_name=work_dir.name + request.param.__name__,
+    ).train()
     return work_dir / 'epoch_2.pth'
 
 

@@ -13,14 +13,6 @@ from mmaccel.compat._swav_hook import SwAVHook
 from tests.test_compat.swav import UpstreamSwAVHook, queue_of, swav_runner, two_ranks
 
 
-@pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    """Mmengine prints every config through yapf, which takes seconds."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
-
-
 def test_upstream_asks_for_cuda_and_loads_another_runs_queue(tmp_path, monkeypatch):
     def cuda(tensor):
         raise RuntimeError('no GPU')

@@ -56,13 +56,6 @@ class StopInEpoch(Hook):
             raise KeyboardInterrupt
 
 
-@pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
-
-
 def loader(number):
     data = [dict(inputs=torch.tensor(float(i))) for i in range(number)]
     return dict(

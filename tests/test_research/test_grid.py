@@ -57,7 +57,7 @@ def run(**changes):
 
 
 @pytest.fixture
-def quick_configs(monkeypatch):
+def cached_configs(monkeypatch):
     """A config file is read once."""
     read = functools.lru_cache(grid_module.load_config)
     monkeypatch.setattr(
@@ -271,7 +271,7 @@ def learning_rates(schedulers, epochs, epoch_length):
     return rates
 
 
-def test_warm_up_and_cosine_are_shortened_in_proportion(quick_configs):
+def test_warm_up_and_cosine_are_shortened_in_proportion(cached_configs):
     declared = dict(param_scheduler=warm_up_and_cosine(20, 200))
     warm, cosine = run(epochs=4, options=declared).build().param_scheduler
     assert (warm.begin, warm.end, warm.start_factor) == (0, 0.4, 0.01)
@@ -366,7 +366,7 @@ def key():
     ],
     ids=lambda changes: '-'.join(changes.get('options', changes)),
 )
-def test_keys_tell_runs_apart(changes, key, quick_configs):
+def test_keys_tell_runs_apart(changes, key, cached_configs):
     assert run(**changes).key != key
 
 
@@ -381,7 +381,7 @@ def test_keys_tell_runs_apart(changes, key, quick_configs):
     ],
     ids=lambda options: '-'.join(options),
 )
-def test_keys_do_not_change_with_what_is_logged_and_saved(options, key, quick_configs):
+def test_keys_do_not_change_with_what_is_logged_and_saved(options, key, cached_configs):
     changed = run(options=options)
     plain = run().build()
     assert changed.build()._cfg_dict != plain._cfg_dict  # these settings are there
@@ -409,7 +409,7 @@ def test_keys_change_with_a_configs_content_alone(tmp_path, key):
 
 
 @pytest.mark.parametrize('name', GRIDS)
-def test_every_run_of_every_grid_is_sound_and_unlike_the_others(name, quick_configs):
+def test_every_run_of_every_grid_is_sound_and_unlike_the_others(name, cached_configs):
     """Each builds its config, network and hooks, before hours are spent on others."""
     path = ROOT / 'research/grids' / name
     variants = Config.fromfile(path).variants
@@ -444,7 +444,7 @@ def test_every_run_of_every_grid_is_sound_and_unlike_the_others(name, quick_conf
     assert len(named) == len(keyed) == len(runs) > 0
 
 
-def test_grids_share_no_group_unless_they_share_its_runs(quick_configs):
+def test_grids_share_no_group_unless_they_share_its_runs(cached_configs):
     """Their records lie in one file, where a group is of one setting."""
     groups = {}
     for name in GRIDS:
@@ -467,7 +467,7 @@ def test_evaluation_is_not_part_of_the_key_but_of_the_status(key):
     assert run().status(ok) == 'ok'
 
 
-def test_recipes_tell_all_variants_apart(quick_configs):
+def test_recipes_tell_all_variants_apart(cached_configs):
     """Runs of one recipe and digest count as seeds of each other in the tables."""
     found, digests = {}, {}
     for run in read_grid('research/grids/cpu.py'):
@@ -487,7 +487,7 @@ def test_recipes_tell_all_variants_apart(quick_configs):
     ]
 
 
-def test_recorded_runs_are_those_of_the_grids(quick_configs):
+def test_recorded_runs_are_those_of_the_grids(cached_configs):
     """A record of a run whose settings were written anew would train it again."""
     recorded = {r['name']: r['key'] for r in read_runs(ROOT / 'research/records.jsonl')}
     declared = {

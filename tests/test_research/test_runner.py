@@ -38,12 +38,9 @@ _read = functools.lru_cache(grid.load_config)
 
 
 @pytest.fixture(autouse=True)
-def quick_configs(monkeypatch):
-    """A file is read once, and not printed through yapf, which takes seconds."""
+def files_read_once(monkeypatch):
+    """Reading a config with its bases takes a second."""
     monkeypatch.setattr(grid, 'load_config', lambda path: copy.deepcopy(_read(path)))
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, 1)
-    )
 
 
 def write_images(root, size=16):
