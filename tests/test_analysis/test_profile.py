@@ -7,20 +7,10 @@ import pytest
 import torch
 
 from mmaccel.analysis import StepRunner
-from mmaccel.analysis.profile import (
-    dearest,
-    expected,
-    operators,
-    profile_step,
-    typical,
-)
+from mmaccel.analysis.profile import dearest, expected, operators, profile_step, typical
 from mmaccel.models.layers.crop_windows import _CropWindows
 from mmaccel.models.plan import StepPlan
-from tests.builders import (
-    CROP,
-    simclr_config,
-    swav_config,
-)
+from tests.builders import CROP, simclr_config, swav_config
 from tests.test_analysis.test_cost import config
 
 SLEEP = 0.15

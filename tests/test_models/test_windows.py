@@ -4,11 +4,7 @@ import pytest
 import torch
 
 from mmaccel.models.layers.crop_windows import _indices, crop_windows
-from mmaccel.models.layers.hard_pair_crop import (
-    draw_windows,
-    pool_windows,
-    window_size,
-)
+from mmaccel.models.layers.hard_pair_crop import draw_windows, pool_windows, window_size
 
 MAPS = [((8, 8), 0.75), ((7, 5), 0.75), ((3, 9), 0.5), ((4, 4), 1.0), ((1, 1), 0.75)]
 

@@ -12,14 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from preparation.voc import (
-    ARCHIVES,
-    SBD,
-    SPLITS,
-    TEST_07,
-    TRAINVAL_07,
-    TRAINVAL_12,
-)
+from preparation.voc import ARCHIVES, SBD, SPLITS, TEST_07, TRAINVAL_07, TRAINVAL_12
 from scipy.io import savemat
 
 from tests.processes import load_tool
