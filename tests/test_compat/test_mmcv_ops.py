@@ -315,37 +315,6 @@ def test_faster_rcnn_c4_needs_these_three_ops_only(called, amp):
     assert len(called) == 3 and len(result.pred_instances) > 0
 
 
-def test_pspnet_needs_no_op(called):
-    from mmengine.structures import PixelData
-    from mmseg.registry import MODELS
-    from mmseg.structures import SegDataSample
-
-    config = upstream('mmseg::_base_/models/pspnet_r50-d8.py')
-    norm = dict(type='BN')
-    config.data_preprocessor = None
-    config.pretrained = None
-    config.backbone.update(type='ResNet', depth=18, norm_cfg=norm)
-    config.decode_head.update(
-        in_channels=512, channels=16, num_classes=21, norm_cfg=norm
-    )
-    config.auxiliary_head.update(
-        in_channels=256, channels=16, num_classes=21, norm_cfg=norm
-    )
-    model = MODELS.build(config)
-    shape = dict(img_shape=(64, 64), ori_shape=(64, 64), pad_shape=(64, 64))
-    sample = SegDataSample(
-        metainfo=shape, gt_sem_seg=PixelData(data=torch.randint(21, (1, 64, 64)))
-    )
-    x = torch.randn(2, 3, 64, 64)
-    losses = model.loss(x, [sample, sample])
-    sum(v for k, v in losses.items() if 'loss' in k).backward()
-    model.eval()
-    with torch.no_grad():
-        result = model.predict(x, [sample, sample])
-    assert result[0].pred_sem_seg.data.shape == (1, 64, 64)
-    assert called == []
-
-
 def upstream(path):
     """An upstream model's config, in its own scope."""
     package, _, file = path.partition('::')

@@ -191,12 +191,6 @@ DAMAGES = {
         'VOC2007/ImageSets/Main/test.txt: missing or empty',
         TEST_07,
     ),
-    'images gone': (
-        lambda d: shutil.rmtree(d / 'VOC2012/JPEGImages'),
-        'VOC2012 aug JPEGImages',
-        'VOC2012/JPEGImages/2007_000005.jpg: missing',
-        TRAINVAL_12,
-    ),
     'image gone': (
         lambda d: (d / 'VOC2007/JPEGImages/000003.jpg').unlink(),
         'VOC2007 trainval JPEGImages',

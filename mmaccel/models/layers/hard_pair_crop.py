@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from mmselfsup.registry import MODELS
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from mmaccel.renamed import renamed
 
@@ -20,6 +20,10 @@ from .crop_windows import crop_windows
 PREFERENCES = ('hard', 'easy', 'random')
 
 Size = tuple[int, int]
+#: From the pooled candidates of each map to a loss per pair, or per candidate.
+Score = Callable[..., Tensor]
+#: Brings rows from image order to that of the keys, where the two differ.
+Reorder = Callable[[Tensor], Tensor]
 
 
 class CropResult(NamedTuple):
@@ -84,7 +88,7 @@ def draw_windows(
     num_candidates: int,
     map_size: Size,
     size: Size,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Draw windows uniformly, independently for every map and candidate.
 
@@ -202,9 +206,9 @@ class HardPairCropLayer(nn.Module):
         self,
         x_q: Tensor,
         x_k: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        score: Score,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
     ) -> CropResult:
         """Crop both maps of each image to the pair that :meth:`pick` picks.
 
@@ -217,10 +221,7 @@ class HardPairCropLayer(nn.Module):
         return CropResult(self.cut(x_q, at_q), self.cut(x_k, at_k), at_q, at_k)
 
     def side_by_side(
-        self,
-        x: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
+        self, x: Tensor, score: Score, generator: Generator | None = None
     ) -> Tensor:
         """Crop to hardest pairs where an image's two views lie next to each other.
 
@@ -235,10 +236,7 @@ class HardPairCropLayer(nn.Module):
         return self.cut(x, corners.flatten(0, 1))
 
     def crop_each(
-        self,
-        x: Tensor,
-        score: Callable[[Tensor], Tensor],
-        generator: torch.Generator | None = None,
+        self, x: Tensor, score: Score, generator: Generator | None = None
     ) -> Tensor:
         """Crop every map to its own hardest window, where the loss separates.
 
@@ -258,9 +256,9 @@ class HardPairCropLayer(nn.Module):
     def pick(
         self,
         maps: tuple[Tensor, ...],
-        score: Callable[..., Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        score: Score,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
     ) -> list[Tensor]:
         """Draw M candidates per map and pick a pair of them, or one of a single map.
 
@@ -304,8 +302,8 @@ class HardPairCropLayer(nn.Module):
     def random(
         self,
         x: Tensor,
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
         num_images: int | None = None,
     ) -> CropResult:
         """Crop one random window per map, where there is no partner to score against.
@@ -326,7 +324,7 @@ class HardPairCropLayer(nn.Module):
     def _size(self, x: Tensor) -> Size:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
 
-    def _draw(self, x: Tensor, size: Size, generator: torch.Generator | None) -> Tensor:
+    def _draw(self, x: Tensor, size: Size, generator: Generator | None) -> Tensor:
         map_size = (x.shape[-2], x.shape[-1])
         corners = draw_windows(len(x), self.num_candidates, map_size, size, generator)
         return corners.to(x.device, non_blocking=True)

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def stage_names(backbone: nn.Module) -> list[str]:
@@ -53,3 +53,14 @@ def stage_channels(backbone: nn.Module) -> list[int]:
             declared = norms[-1].num_features
         channels.append(int(declared))
     return channels
+
+
+def last_map(output: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """The last map of what a backbone returns, which is one or several."""
+    return output[-1] if isinstance(output, (tuple, list)) else output
+
+
+def pooled_map(output: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """The last map (N, C, H, W) averaged over its area; vectors as they are."""
+    last = last_map(output)
+    return last.flatten(2).mean(2) if last.ndim > 2 else last
