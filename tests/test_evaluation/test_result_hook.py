@@ -165,7 +165,7 @@ def test_a_run_killed_in_its_last_validation_is_measured_when_it_goes_on(tmp_pat
 def test_resumed_and_tested_runs_know_where_they_come_from(tmp_path):
     checkpoint = weights(tmp_path / 'pretrained.pth')
     protocol = '{train_cfg.max_epochs} epochs of {total_batch} images'
-    hook = dict(HOOK, metrics=METRICS, protocol=protocol)
+    hook = dict(HOOK, metrics=METRICS, protocol=protocol, scale=100.0)
     run = tmp_path / 'run'
     for epochs, pretrained in ((1, checkpoint), (2, None), (3, None)):
         more = {}
