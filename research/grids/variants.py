@@ -161,6 +161,33 @@ _ours = {
     },
 }
 
+# negatives of one age, the keys of the step, for a plain baseline too
+_batch = {'model.negatives': 'batch'}
+_decoupled = {'model.head.decoupled': True}
+_equal = {
+    'batch-negatives': {**_whole, **_batch, **_hook(**_last)},
+    'paper-batch': _batch,
+    'late-sum-random-batch': {
+        **_sum,
+        **_batch,
+        'model.crop_layer.num_candidates': 1,
+        **_hook(exit_probs=_late),
+    },
+    'freeze-batch': {**_whole, **_batch, **_hook(schedule=_base_.freezing)},
+    'grow-freeze-batch': {**_whole, **_batch, **_hook(schedule=_grow_freeze)},
+    'late-sum-random': {
+        **_sum,
+        'model.crop_layer.num_candidates': 1,
+        **_hook(exit_probs=_late),
+    },
+    'decoupled': {**_whole, **_decoupled, **_hook(**_last)},
+    'grow-freeze-decoupled': {
+        **_whole,
+        **_decoupled,
+        **_hook(schedule=_grow_freeze),
+    },
+}
+
 # MoCo's queue holds keys of older encoders, which an exit that has learned little may
 # tell from the positive by their age: slower keys, and fewer
 _fresher = {
@@ -174,4 +201,4 @@ _fresher = {
 }
 
 config = 'research/configs/{accel}{method}_r18_cifar10.py'
-variants = {**_paper, **_ours, **_fresher}
+variants = {**_paper, **_ours, **_equal, **_fresher}

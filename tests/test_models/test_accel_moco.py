@@ -294,9 +294,13 @@ def test_scoring_changes_no_buffer_and_no_random_state():
     pooled = torch.randn(2, 4, 3, 8)
     before = copy.deepcopy(model.state_dict())
     modes = [module.training for module in model.modules()]
+    shuffle, maps = (
+        BatchShuffle.from_permutation(torch.arange(4), 4),
+        torch.ones(4, 8, 5, 5),
+    )
     random_state = torch.get_rng_state()
 
-    model.score_windows(1, BatchShuffle.from_permutation(torch.arange(4), 4), *pooled)
+    model.score_windows(1, shuffle, maps, *pooled)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
     assert [module.training for module in model.modules()] == modes

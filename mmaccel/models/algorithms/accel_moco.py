@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank, get_world_size
 from mmselfsup.models.algorithms import MoCo
 from mmselfsup.registry import MODELS
 from mmselfsup.structures import SelfSupDataSample
@@ -21,6 +20,7 @@ from ..utils.batch_shuffle import BatchShuffle
 from ..utils.checks import check_queue_len, check_views
 from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
+from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
 from .accel_base import AccelMixin, at_least_fp32, full_precision
@@ -42,6 +42,11 @@ class AccelMoCo(AccelMixin, MoCo):
         key_forward (str): ``'full'`` runs the keys to the last stage and refreshes
             every queue; ``'truncated'`` stops them at the exit and refreshes the
             queues that the loss used. Defaults to ``'full'``.
+        negatives (str or Sequence[str]): ``'queue'``, as upstream, or ``'batch'``, the
+            other images' keys of the same step on all ranks; one for all exits, or one
+            per exit. Keys of one age cannot be told apart by their age, as those of a
+            queue can while the key encoder moves. Not in the paper. Defaults to
+            ``'queue'``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
         **kwargs: As upstream.
@@ -52,8 +57,22 @@ class AccelMoCo(AccelMixin, MoCo):
 
     encoder_k: FusedEMA
 
-    def __init__(self, *args: Any, key_forward: str = 'full', **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        key_forward: str = 'full',
+        negatives: str | Sequence[str] = 'queue',
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if isinstance(negatives, str):
+            negatives = (negatives,) * self.num_exits
+        if len(negatives) != self.num_exits or set(negatives) - {'queue', 'batch'}:
+            raise ValueError(
+                f"negatives={negatives!r} is not possible; use 'queue' or 'batch', or "
+                f'a list of {self.num_exits} of them, one per exit'
+            )
+        self.negatives = tuple(negatives)
         if key_forward not in ('full', 'truncated'):
             raise ValueError(
                 f"key_forward={key_forward!r} is unknown; use 'full' or 'truncated'"
@@ -66,11 +85,6 @@ class AccelMoCo(AccelMixin, MoCo):
         del self.queue, self.queue_ptr  # upstream's single queue
         queues = [FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)]
         self.queues = cast(Sequence[FeatureQueue], nn.ModuleList(queues))
-
-    @property
-    def chance_level(self) -> float:
-        """Loss of a model that cannot tell the positive from the K negatives."""
-        return math.log(self.queue_len + 1)
 
     def loss(
         self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
@@ -90,7 +104,8 @@ class AccelMoCo(AccelMixin, MoCo):
             the backward pass has read them, too. Gathers keys over ranks.
         """
         check_views(inputs, 2)
-        check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
+        if 'queue' in self.negatives:
+            check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
         plan = self.current_plan()
         loss_stages = self.loss_stages(plan)
         whole = self.key_forward == 'full'
@@ -116,7 +131,7 @@ class AccelMoCo(AccelMixin, MoCo):
             if stop == key_stages[-1]:
                 break
             if stop < plan.exit_stage:  # pass on the hardest pair of windows
-                score = partial(self.score_windows, stop, shuffle)
+                score = partial(self.score_windows, stop, shuffle, key.x)
                 pair = self.crop_layer(
                     query.x, key.x, score, generator, shuffle.to_keys
                 )
@@ -129,21 +144,45 @@ class AccelMoCo(AccelMixin, MoCo):
             if pair.kept is not None:
                 shuffle = shuffle.subset(pair.kept)
 
+        gathered = {stage: concat_all_gather(k[stage]) for stage in key_stages}
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
             with full_precision(q[stage].device):
                 z_q, z_k = at_least_fp32(q[stage], k[stage])
                 pos = torch.einsum('nc,nc->n', z_q, z_k).unsqueeze(-1)  # (N, 1)
-                neg = torch.einsum('nc,ck->nk', z_q, self.queues[stage - 1].features)
+                neg = self.against_negatives(z_q, stage, gathered[stage])  # (N, K)
                 loss = self.head(pos, neg)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
-                losses.update(pair_statistics(z_q, pos, neg, stage, self.chance_level))
+                chance = self.head.chance(neg.size(1))
+                losses.update(pair_statistics(z_q, pos, neg, stage, chance))
 
         for stage in key_stages:
-            keys = concat_all_gather(k[stage])
-            self.queues[stage - 1].enqueue(keys, reader=q.get(stage))
+            if self.negatives[stage - 1] == 'queue':
+                queue = self.queues[stage - 1]
+                queue.enqueue(gathered[stage], reader=q.get(stage))
         return losses
+
+    def against_negatives(self, q: Tensor, stage: int, keys: Tensor | None) -> Tensor:
+        """Similarities of queries to the negatives of a stage.
+
+        Args:
+            q (Tensor): (N, ..., D) unit vectors, row n of image n of this rank.
+            stage (int): Stage they come from.
+            keys (Tensor, optional): (B, D) keys of this step, of all ranks, where the
+                stage's negatives are those of the batch.
+
+        Returns:
+            Tensor: (N, ..., K), or (N, ..., B - 1) of the other images' keys.
+        """
+        if self.negatives[stage - 1] == 'queue':
+            return torch.matmul(q, self.queues[stage - 1].features)
+        assert keys is not None
+        rows = torch.arange(len(q), device=q.device) + get_rank() * len(q)
+        others = other_images(rows, len(keys), views=1)  # (N, B - 1)
+        others = others.view(len(q), *(1,) * (q.dim() - 2), -1)
+        similarity = torch.matmul(q, at_least_fp32(keys)[0].t())  # (N, ..., B)
+        return similarity.gather(-1, others.expand(*q.shape[:-1], -1))
 
     @property
     def key_neck(self) -> IntermediateNeck:
@@ -160,13 +199,19 @@ class AccelMoCo(AccelMixin, MoCo):
         return StagePass(stages, self.resize_and_layout(images, plan)), shuffle
 
     def score_windows(
-        self, stage: int, shuffle: BatchShuffle, pooled_q: Tensor, pooled_k: Tensor
+        self,
+        stage: int,
+        shuffle: BatchShuffle,
+        maps_k: Tensor,
+        pooled_q: Tensor,
+        pooled_k: Tensor,
     ) -> Tensor:
         """Loss of each pair of candidate windows after a stage (equation 4).
 
         Args:
             stage (int): Stage the maps come from.
             shuffle (BatchShuffle): Order of the keys.
+            maps_k (Tensor): (N, C, H, W) whole key maps, in the key encoder's order.
             pooled_q (Tensor): (N, M, C) query windows.
             pooled_k (Tensor): (N, M, C) key windows, in the key encoder's order.
 
@@ -175,8 +220,12 @@ class AccelMoCo(AccelMixin, MoCo):
         """
         q = self.project_windows(self.neck, pooled_q, stage)
         k = shuffle.to_images(self.project_windows(self.key_neck, pooled_k, stage))
+        keys = None
+        if self.negatives[stage - 1] == 'batch':
+            whole = maps_k.mean(dim=(2, 3)).unsqueeze(1)  # (N, 1, C)
+            z = self.project_windows(self.key_neck, whole, stage)
+            keys = concat_all_gather(shuffle.to_images(z[:, 0]))
         with full_precision(q.device):
             q, k = at_least_fp32(q, k)
             pos = torch.einsum('npd,nqd->npq', q, k)
-            neg = torch.matmul(q, self.queues[stage - 1].features)
-            return self.head.score(pos, neg)
+            return self.head.score(pos, self.against_negatives(q, stage, keys))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
 from ..utils.checks import check_views
+from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
 from .accel_base import AccelMixin, at_least_fp32, full_precision
 
@@ -93,7 +93,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
                 loss = self.head(pos, neg)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
-                chance = math.log(len(z) - 1)
+                chance = self.head.chance(neg.size(1))
                 losses.update(pair_statistics(own[stage], pos, neg, stage, chance))
         return losses
 
@@ -136,18 +136,3 @@ class AccelSimCLR(AccelMixin, SimCLR):
             forth = self.head.score(pos, against_others(first))
             back = self.head.score(pos.transpose(1, 2), against_others(second))
         return forth + back.transpose(1, 2)
-
-
-def other_images(rows: Tensor, total: int) -> Tensor:
-    """Columns of the views of all images but a row's own.
-
-    Args:
-        rows (Tensor): (R,) rows of a (total, total) matrix of views side by side.
-        total (int): Number of views, 2N.
-
-    Returns:
-        Tensor: (R, total - 2) columns, ascending.
-    """
-    column = torch.arange(total - 2, device=rows.device)
-    own = (rows // 2 * 2).unsqueeze(1)  # the first of the image's two views
-    return column + 2 * (column >= own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from mmselfsup.models.heads import ContrastiveHead
 from mmselfsup.registry import MODELS
@@ -18,16 +20,27 @@ class AccelContrastiveHead(ContrastiveHead):
     Args:
         loss (dict): Config of the loss function, as upstream.
         temperature (float): Temperature tau > 0. Defaults to 0.1, as upstream.
+        decoupled (bool): Leave the positive out of the denominator: the decoupled
+            contrastive loss (Yeh et al. 2022, equation 6), whose gradient does not
+            fade where positives are easy or negatives few. Defaults to False, InfoNCE.
     """
 
+    def __init__(
+        self, loss: dict, temperature: float = 0.1, decoupled: bool = False
+    ) -> None:
+        super().__init__(loss=loss, temperature=temperature)
+        self.decoupled = decoupled
+
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
-        """Compute upstream's loss, in fp32 also under mixed precision.
+        """Compute the mean loss of a batch, in fp32 also under mixed precision.
 
         Args:
             pos (Tensor): (N, 1) positive similarities.
             neg (Tensor): (N, K) negative similarities.
         """
-        return super().forward(pos.float(), neg.float())
+        if not self.decoupled:
+            return super().forward(pos.float(), neg.float())
+        return self.score(pos[:, None], neg[:, None]).mean()
 
     def score(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Compute the loss of every pair of candidate windows.
@@ -44,4 +57,8 @@ class AccelContrastiveHead(ContrastiveHead):
         """
         pos = pos.float() / self.temperature
         neg = torch.logsumexp(neg.float() / self.temperature, dim=-1, keepdim=True)
-        return torch.logaddexp(pos, neg) - pos
+        return (neg if self.decoupled else torch.logaddexp(pos, neg)) - pos
+
+    def chance(self, num_negatives: int) -> float:
+        """Loss of a model that cannot tell the positive from the negatives."""
+        return math.log(num_negatives + (not self.decoupled))
