@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from torch import nn
 
 from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
-from tests.builders import build, moco_config
+from tests.builders import build, moco_config, swav_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -226,6 +226,14 @@ def test_more_entries_than_stages_are_refused(model):
     hook = PartialBackpropHook(schedule=[dict(entry_probs=(1, 1, 1, 1, 1))])
     with pytest.raises(ValueError, match='entry_probs'):
         hook.before_train(runner_with(model))
+
+
+def test_views_of_two_sizes_are_for_algorithms_of_two_views(model):
+    hook = PartialBackpropHook(schedule=[dict(view_scale=[2 / 3, 1])])
+    hook.check_model(model)
+    assert hook.draw(model, 0, 0).scale_of(0) == 2 / 3
+    with pytest.raises(ValueError, match='view_scale'):
+        hook.check_model(build(swav_config([2])))
 
 
 def test_distribution_weighs_stages_by_their_length(model):
