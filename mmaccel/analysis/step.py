@@ -168,8 +168,14 @@ def _variants(cfg: Config, model: Any) -> dict[str, Variant]:
             name = f'draw {number}'
         if len(hook.schedule) > 1:  # an exit may differ from stage to stage
             name += '' if plan.windows else ' whole'
-            name += '' if plan.view_scale == 1 else f' x{plan.view_scale:.3g}'
+            name += '' if plan.view_scale == 1 else f' x{_scale(plan)}'
             name += '' if plan.loss_on is None else f' {plan.loss_on}'
             probability += named.get(name, Variant(0.0, plan)).probability
         named[name] = Variant(probability, plan)
     return named
+
+
+def _scale(plan: StepPlan) -> str:
+    """Such as ``'0.5'``, or ``'0.667/1'`` where two views differ."""
+    first, second = plan.scale_of(0), plan.scale_of(1)
+    return f'{first:.3g}' if first == second else f'{first:.3g}/{second:.3g}'

@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from torch import nn
 
 from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
-from tests.builders import build, moco_config
+from tests.builders import build, moco_config, swav_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -204,6 +204,14 @@ def test_the_best_preset_freezes_one_stage_from_half_and_two_from_three_quarters
     runner.max_iters = 40
     drawn = [(p.first_stage, p.exit_stage) for p in plans(hook, runner, range(40))]
     assert drawn == [(1, 4)] * 20 + [(2, 4)] * 10 + [(3, 4)] * 10
+
+
+def test_views_of_two_sizes_are_for_algorithms_of_two_views(model):
+    hook = PartialBackpropHook(schedule=[dict(view_scale=[2 / 3, 1])])
+    hook.check_model(model)
+    assert hook.draw(model, 0, 0).scale_of(0) == 2 / 3
+    with pytest.raises(ValueError, match='view_scale'):
+        hook.check_model(build(swav_config([2])))
 
 
 def test_distribution_weighs_stages_by_their_length(model):

@@ -123,16 +123,16 @@ class AccelMixin:
         cuts = self.crop_after if plan.windows else ()
         return [*sorted({stage for stage in cuts if stage < last}), last]
 
-    def trained_pass(self, images: Tensor, plan: StepPlan) -> StagePass:
+    def trained_pass(self, images: Tensor, plan: StepPlan, view: int = 0) -> StagePass:
         """Put images (N, C, H, W) before the backbone, recording what a plan trains."""
         stages = self.stages('query', self.backbone, plan.blocks)
-        x = self.resize_and_layout(images, plan)
+        x = self.resize_and_layout(images, plan.scale_of(view))
         return StagePass(stages, x, record_from=plan.first_stage)
 
-    def resize_and_layout(self, images: Tensor, plan: StepPlan) -> Tensor:
+    def resize_and_layout(self, images: Tensor, scale: float) -> Tensor:
         """Images (N, C, H, W) in the size and layout that the network is to see."""
-        if plan.view_scale != 1:
-            size = [max(1, round(plan.view_scale * s)) for s in images.shape[2:]]
+        if scale != 1:
+            size = [max(1, round(scale * s)) for s in images.shape[2:]]
             images = nn.functional.interpolate(
                 images, size, mode='bilinear', antialias=True
             )

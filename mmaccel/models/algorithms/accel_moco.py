@@ -56,6 +56,7 @@ class AccelMoCo(AccelMixin, MoCo):
     """
 
     encoder_k: FusedEMA
+    two_sizes = True  # a step may give query and keys a size each
 
     def __init__(
         self,
@@ -196,7 +197,9 @@ class AccelMoCo(AccelMixin, MoCo):
         self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
         images, shuffle = BatchShuffle.draw(images)
         stages = self.stages('key', self.encoder_k.module[0])
-        return StagePass(stages, self.resize_and_layout(images, plan)), shuffle
+        return StagePass(
+            stages, self.resize_and_layout(images, plan.scale_of(1))
+        ), shuffle
 
     def score_windows(
         self,

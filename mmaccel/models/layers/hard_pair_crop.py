@@ -44,10 +44,10 @@ class CropResult(NamedTuple):
 class WindowTrace(NamedTuple):
     """How windows were chosen, all in the order of the images.
 
-    ``map_size, size``: rows and columns of the maps and of a window; ``corners``: one
-    (N, M, 2) of candidates for each of a pair's two maps, or a single one; ``losses``:
-    (N, M, M) of pairs or (N, M), None where nothing was scored; ``chosen``: one (N,) of
-    indices of candidates for each of ``corners``.
+    ``map_size, size``: rows and columns of the first map and of its windows;
+    ``corners``: one (N, M, 2) of candidates for each of a pair's two maps, or a single
+    one; ``losses``: (N, M, M) of pairs or (N, M), None where nothing was scored;
+    ``chosen``: one (N,) of indices of candidates for each of ``corners``.
     """
 
     map_size: Size
@@ -275,15 +275,18 @@ class HardPairCropLayer(nn.Module):
         Returns:
             list[Tensor]: (N, 2) top and left cells per map, in the map's order.
         """
-        size = self._size(maps[0])
-        drawn = [self._draw(x, size, generator) for x in maps]  # (N, M, 2), by image
+        sizes = [self._size(x) for x in maps]
+        drawn = [self._draw(x, generator) for x in maps]  # (N, M, 2), by image
         corners = list(drawn)
         if to_key_order is not None:
             corners[1] = to_key_order(drawn[1])
         losses = None
         picked = [drawn[0].new_zeros(len(maps[0]))] * len(maps)
-        if self.scores and size != tuple(maps[0].shape[-2:]):
-            pooled = [pool_windows(x, at, size) for x, at in zip(maps, corners)]
+        whole = [(x.shape[-2], x.shape[-1]) for x in maps]
+        if self.scores and sizes != whole:
+            pooled = [
+                pool_windows(x, at, size) for x, at, size in zip(maps, corners, sizes)
+            ]
             losses = score(*pooled)
             flat = losses.flatten(1)
             index = flat.argmax(1) if self.prefer == 'hard' else flat.argmin(1)
@@ -292,8 +295,7 @@ class HardPairCropLayer(nn.Module):
                 p = torch.div(index, self.num_candidates, rounding_mode='floor')
                 picked = [p, *picked]
         if self.watcher is not None:
-            height, width = maps[0].shape[-2:]
-            self.watcher(WindowTrace((height, width), size, drawn, losses, picked))
+            self.watcher(WindowTrace(whole[0], sizes[0], drawn, losses, picked))
         if to_key_order is not None and losses is not None:
             picked = [picked[0], to_key_order(picked[1])]
         image = torch.arange(len(maps[0]), device=maps[0].device)
@@ -314,7 +316,7 @@ class HardPairCropLayer(nn.Module):
             to_key_order (Callable, optional): Not needed here.
             num_images (int, optional): Not needed here.
         """
-        corners = self._draw(x, self._size(x), generator)[:, 0]
+        corners = self._draw(x, generator)[:, 0]
         return CropResult(None, self.cut(x, corners), corners_k=corners)
 
     def cut(self, x: Tensor, corners: Tensor) -> Tensor:
@@ -324,9 +326,11 @@ class HardPairCropLayer(nn.Module):
     def _size(self, x: Tensor) -> Size:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
 
-    def _draw(self, x: Tensor, size: Size, generator: Generator | None) -> Tensor:
+    def _draw(self, x: Tensor, generator: Generator | None) -> Tensor:
         map_size = (x.shape[-2], x.shape[-1])
-        corners = draw_windows(len(x), self.num_candidates, map_size, size, generator)
+        corners = draw_windows(
+            len(x), self.num_candidates, map_size, self._size(x), generator
+        )
         return corners.to(x.device, non_blocking=True)
 
     def extra_repr(self) -> str:
