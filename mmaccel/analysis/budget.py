@@ -1,7 +1,5 @@
 """How long a config and its presets take on this machine, and what fits into hours."""
 
-from __future__ import annotations
-
 import copy
 import math
 import os

@@ -1,7 +1,5 @@
 """What is known of the accuracy of a way to train, and where it is from."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -43,7 +41,7 @@ PAPER = {
     'SimCLR': (200, '61.7 ± 0.2', '4.3', '62.9 ± 0.2', '2.8'),
     'MoCo': (200, '60.6 ± 0.2', '4.3', '60.5 ± 0.1', '2.8'),
     'MoCo v2': (200, '67.5 ± 0.1', '4.3', '67.3 ± 0.1', '2.8'),
-    'SwAV': (400, '70.1 ± 0.1', '8.1', '70.7 ± 0.1', '5.3'),
+    'SwAV 2×224': (400, '70.1 ± 0.1', '8.1', '70.7 ± 0.1', '5.3'),
 }
 
 
@@ -58,11 +56,11 @@ def evidence_of(cfg: Config) -> str:
         return 'nothing was measured'
     if not recipe.method.startswith('Accel-'):
         return 'the reference'
-    method = recipe.method[len('Accel-') :].partition(' 2×')[0]
+    method = recipe.method[len('Accel-') :]
     done = _what_is_done(cfg, recipe)
     if done == 'no exits, no windows':
         return 'equal to the baseline up to rounding (tests of equality)'
-    quoted, found = PAPER.get(method), STUDY.get((method, done))
+    quoted, found = PAPER.get(method), STUDY.get((method.partition(' 2×')[0], done))
     if recipe.dataset == 'ImageNet' and done == PUBLISHED and quoted:
         epochs, base, base_days, accel, days = quoted
         return (
@@ -79,13 +77,13 @@ def evidence_of(cfg: Config) -> str:
 
 def _what_is_done(cfg: Config, recipe: Recipe) -> str:
     """The recipe's variant, or the study's name of a schedule."""
-    hook = next((hook for _, hook in hooks(cfg, 'PartialBackpropHook')), {})
-    if not hook.get('schedule') or cfg.model.get('crop_layer'):
+    if not all(part.startswith('until ') for part in recipe.variant.split(' + ')):
         return recipe.variant
+    hook = next(hook for _, hook in hooks(cfg, 'PartialBackpropHook'))
     schedule = read_schedule(hook['schedule'])
-    if any(any(stage.exit_probs[:-1]) for stage in schedule):
+    scales = [stage.view_scale for stage in schedule]
+    exits = any(any(stage.exit_probs[:-1]) for stage in schedule)
+    freezes = any(any(stage.entry_probs[1:]) for stage in schedule)
+    if exits or not freezes or any(isinstance(scale, tuple) for scale in scales):
         return recipe.variant
-    if not any(any(stage.entry_probs[1:]) for stage in schedule):
-        return recipe.variant
-    grows = any(stage.view_scale < 1 for stage in schedule)
-    return GROWING if grows else FREEZING
+    return FREEZING if set(scales) == {1.0} else GROWING

@@ -16,7 +16,7 @@ def warnings_of(request, epochs, negatives=('queue',) * 4, begin=0):
         message_hub=MessageHub(request.node.name),
         logger=SimpleNamespace(warning=told.append),
     )
-    hook = KeyAgeHook(begin)
+    hook = KeyAgeHook(begin=begin)
     for runner.epoch, measures in enumerate(epochs):
         hook.before_train_epoch(runner)
         for e, *values in measures:
@@ -44,6 +44,10 @@ def test_each_exit_is_told_of_once_with_its_remedy(request):
 @pytest.mark.parametrize('gap', [0.4, -0.4, float('nan')])
 def test_age_that_explains_less_is_not_told_of(request, gap):
     assert warnings_of(request, [[(3, gap, 0.9, 0.4), (3, gap, 0.9, 0.4)]]) == []
+
+
+def test_collapsed_features_are_not_told_apart_by_age(request):
+    assert warnings_of(request, [[(3, 0.02, 0.99, 0.98)]]) == []
 
 
 def test_the_queue_fills_before_it_is_checked(request):

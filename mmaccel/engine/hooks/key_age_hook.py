@@ -17,6 +17,8 @@ class KeyAgeHook(Hook):
     exit is told of once in a run, at the end of an epoch.
 
     Args:
+        least (float): Smallest difference of similarity by age that is told of; where
+            features have collapsed both differences are small. Defaults to 0.05.
         begin (int): First epochs that are not checked: the queue starts with random
             vectors. Defaults to 1.
 
@@ -28,7 +30,8 @@ class KeyAgeHook(Hook):
     # after the hook that writes the measures to the message hub
     priority = 'LOW'
 
-    def __init__(self, begin: int = 1) -> None:
+    def __init__(self, least: float = 0.05, begin: int = 1) -> None:
+        self.least = least
         self.begin = begin
         self._measured: dict[int, list[tuple[float, float]]] = defaultdict(list)
         self._told: set[int] = set()
@@ -61,7 +64,7 @@ class KeyAgeHook(Hook):
             return
         for e, measured in sorted(self._measured.items()):
             age, content = (sum(v) / len(v) for v in zip(*measured))
-            if e in self._told or not abs(age) > content:
+            if e in self._told or not abs(age) > max(content, self.least):
                 continue
             self._told.add(e)
             negatives = list(get_model(runner.model).negatives)
