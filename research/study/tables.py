@@ -162,7 +162,7 @@ def runs_list(groups: Sequence[Group]) -> str:
         f'{sum(elapsed) / 3600:.1f} hours in all, evaluation and failures included',
     ]
     describe: dict[str, Callable[[dict], str]] = {
-        'device': lambda r: r['device'],
+        'device': _device,
         'versions': lambda r: ', '.join(
             f'{k} {v}' for k, v in sorted(r['versions'].items())
         ),
@@ -193,7 +193,7 @@ def notes(groups: Iterable[Group], timed: bool = False) -> list[str]:
     settings: dict[str, dict[str, None]] = {}
     for group in groups:
         for record in group.finished:
-            where = f'{record["device"]} with {record["jobs"]} at once'
+            where = f'{_device(record)} with {record["jobs"]} at once'
             if record['run']['options'].get(_CLOCK) == 'cpu':
                 where += ', processor time'
             settings.setdefault(where, {})[group.name] = None
@@ -201,6 +201,12 @@ def notes(groups: Iterable[Group], timed: bool = False) -> list[str]:
         where = '; '.join(f'{k} ({", ".join(v)})' for k, v in sorted(settings.items()))
         out.append(f'Times of different settings do not compare: {where}.')
     return out
+
+
+def _device(record: dict) -> str:
+    """Where a run was, with the instructions that its processor has, if recorded."""
+    abilities = record.get('abilities') or ()
+    return record['device'] + (f' ({" ".join(abilities)})' if abilities else '')
 
 
 def _of_all(cell: Cell, n: int) -> str:
