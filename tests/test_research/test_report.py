@@ -543,7 +543,12 @@ def test_errors_are_one_sentence(study, tmp_path, capsys):
 
 
 def test_numbers_of_the_repository_come_from_its_records(capsys):
-    report, records = RESEARCH / 'report.md', RESEARCH / 'records.jsonl'
-    code = tool.main(['--report', str(report), '--records', str(records), '--check'])
+    files = {
+        '--report': ['report.md'],
+        '--records': ['records.jsonl'],
+        '--costs': ['step_times.json', 'operations.json'],
+    }
+    options = [[k, *(str(RESEARCH / x) for x in v)] for k, v in files.items()]
+    code = tool.main(['--check', *sum(options, [])])
     captured = capsys.readouterr()
     assert code == 0, captured.out + captured.err
