@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import sys
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def execute(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     out = 'research/operations.json' if args.operations else 'research/step_times.json'
     rounds = 0 if args.operations else args.rounds
+    if rounds and os.getloadavg()[0] > 0.5:
+        print('warning: other processes keep this machine busy; times need a quiet one')
     measure_variants(variants, args.out or out, rounds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ def measure_variants(
             continue
         entries[name] = counted
         if rounds:
-            entries[name].update(time_step(step, baseline, rounds))
+            timed = time_step(step, baseline, rounds)
+            entries[name].update(timed, load=round(os.getloadavg()[0], 2))
         print(name, entries[name][OPERATIONS], entries[name].get(TIME, ''), flush=True)
         text = json.dumps({**file, **setting, 'variants': entries}, indent=1)
         write_atomically(path, f'{text}\n'.encode())

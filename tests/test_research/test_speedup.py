@@ -212,7 +212,7 @@ def test_operations_of_all_declared_variants_are_recorded():
     declared = {}
     for name in GRIDS:
         declared.update(read_variants(str(RESEARCH / 'grids' / name)))
-    assert set(entries) == set(declared)
+    assert set(entries) == set(declared), 'see step_times.py --operations'
     # as they are counted now
     run, plain = declared['simclr/grow-freeze']
     base = step_costs.build_step(plain)
