@@ -6,7 +6,12 @@ _evaluated = dict(evaluate_on=['test'])
 runs = [
     dict(methods=['simclr'], variants=['grow-freeze'], epochs=[20, 22], **_evaluated),
     dict(methods=['simclr'], variants=['decoupled'], epochs=[11, 16], **_evaluated),
-    dict(methods=['simclr'], variants=['late-sum-random'], epochs=[16], **_evaluated),
+    dict(
+        methods=['simclr'],
+        variants=['late-sum-random', 'asymmetric', 'asymmetric-freeze'],
+        epochs=[16],
+        **_evaluated,
+    ),
     dict(
         methods=['mocov2'],
         variants=[
@@ -15,6 +20,7 @@ runs = [
             'freeze-batch',
             'grow-freeze-batch',
             'paper-batch',
+            'asymmetric-batch',
         ],
         epochs=[16],
         **_evaluated,

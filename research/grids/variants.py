@@ -164,7 +164,21 @@ _ours = {
 # negatives of one age, the keys of the step, for a plain baseline too
 _batch = {'model.negatives': 'batch'}
 _decoupled = {'model.head.decoupled': True}
+# MoCo's query, or one of SimCLR's views, at two thirds of the side but for the last
+# quarter
+_asymmetric = [
+    dict(until=0.75, view_scale=(2 / 3, 1), **_last),
+    dict(until=1.0, **_last),
+]
+_asymmetric_freeze = [
+    dict(until=0.5, view_scale=(2 / 3, 1), **_last),
+    dict(until=0.75, view_scale=(2 / 3, 1), entry_probs=(0, 1), **_last),
+    dict(until=1.0, entry_probs=(0, 0, 1), **_last),
+]
 _equal = {
+    'asymmetric': {**_whole, **_hook(schedule=_asymmetric)},
+    'asymmetric-freeze': {**_whole, **_hook(schedule=_asymmetric_freeze)},
+    'asymmetric-batch': {**_whole, **_batch, **_hook(schedule=_asymmetric)},
     'batch-negatives': {**_whole, **_batch, **_hook(**_last)},
     'paper-batch': _batch,
     'late-sum-random-batch': {
