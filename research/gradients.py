@@ -112,8 +112,12 @@ def execute(args: argparse.Namespace) -> None:
         args.batch_size,
         args.seed,
     )
-    words = [Path(path).name for path in (args.config, *args.checkpoints)]
-    found = dict(model=cfg.model.type, files=words, **setting(), **found)
+    files = ' '.join(Path(path).name for path in (args.config, *args.checkpoints))
+    command = (
+        f'python research/gradients.py {files} --batches {found["batches"]} '
+        f'--batch-size {found["batch_size"]} --seed {found["seed"]}'
+    )
+    found = dict(command=command, model=cfg.model.type, **setting(), **found)
     gradients_plot(found).draw(Path(args.out))
     if args.json:
         write_atomically(args.json, f'{json.dumps(found)}\n'.encode())
