@@ -94,8 +94,8 @@ if wanted communication; then
 fi
 if wanted roofline && [[ "$DEVICE" == cpu ]]; then
   for name in mocov2 simclr swav; do
-    run tools/analysis_tools/get_cost.py "configs/accel/${name}_r50_8xb32.py" \
-      --roofline --batch-size 8 --json "$RESULTS/cpu-roofline_${name}_r50_8xb32.json"
+    run benchmarks/roofline.py "configs/accel/${name}_r50_8xb32.py" \
+      --batch-size 8 --json "$RESULTS/cpu-roofline_${name}_r50_8xb32.json"
   done
 fi
 if wanted data && [[ -n "$IMAGES" ]]; then

@@ -1,7 +1,5 @@
 """Files that are whole or absent: writing them so, and telling whether they are."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Old names of arguments, which keep working for one version."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps

@@ -1,7 +1,5 @@
 """Global random state as a function of a seed and counters."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

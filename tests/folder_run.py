@@ -58,9 +58,7 @@ def write_config(path, images, accel=False, epochs=2, **overrides):
             type='OptimWrapper',
             optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4),
         ),
-        param_scheduler=[
-            dict(type='CosineAnnealingLR', T_max=epochs, by_epoch=True),
-        ],
+        param_scheduler=[dict(type='CosineAnnealingLR', T_max=epochs, by_epoch=True)],
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=2),
             checkpoint=dict(type='CheckpointHook', interval=1),

@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from tests.builders import moco_config
+from tests.builders import BACKBONE, moco_config
 
 FILES = {
     'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
@@ -69,15 +69,6 @@ def run_config(
         dict(type='RandomResizedCrop', size=28, scale=(0.3, 1.0), backend='pillow'),
         dict(type='RandomFlip', prob=0.5),
     ]
-    backbone = dict(
-        type='mmselfsup.ResNet',
-        depth=18,
-        in_channels=1,
-        base_channels=8,
-        stem_channels=8,
-        out_indices=[4],
-        norm_cfg=dict(type='BN'),
-    )
     train = labelled(data, False)['dataset']
     train['pipeline'] = [
         dict(type='MultiView', num_views=2, transforms=[views]),
@@ -92,7 +83,7 @@ def run_config(
         hooks['knn'] = dict(type='KNNHook', **knn)
     cfg = dict(
         default_scope='mmselfsup',
-        model=moco_config(accel, backbone=backbone),
+        model=moco_config(accel, backbone=dict(BACKBONE, in_channels=1)),
         train_dataloader=dict(
             batch_size=16,
             num_workers=0,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-if find_spec('mmaccel_cli') is None:  # a plain checkout
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# last, so that an installed mmaccel comes first
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import mmaccel_cli
 

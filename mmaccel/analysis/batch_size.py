@@ -1,7 +1,5 @@
 """Finding the largest batch that a device's memory holds."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import platform

@@ -1,14 +1,11 @@
 """Counting a step: operations, activation memory and gradients."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.config import Config
 
 from mmaccel.engine.config import load_config
 from mmaccel.models.plan import StepPlan
 
-from .roofline import Ceilings, measure_ceilings, roofline_of_step
 from .step import StepRunner
 
 
@@ -66,7 +63,6 @@ def cost_report(
     baseline: str | None = None,
     batch_size: int = 2,
     size: int | None = None,
-    roofline: bool = False,
 ) -> dict:
     """Count the steps of a config and of its baseline: what ``mmaccel cost`` prints.
 
@@ -78,21 +74,15 @@ def cost_report(
         batch_size (int): Images of the step that is counted; figures are per image.
             Defaults to 2, the fewest that batch norms of vectors accept.
         size (int, optional): Side of the views. Defaults to the pipeline's.
-        roofline (bool): Whether to add the least time of each step on this CPU.
     """
-    ceilings = measure_ceilings() if roofline else None
     baseline = baseline or cfg.get('baseline')
 
     def count(cfg: Config) -> tuple[dict[str, float], dict[str, dict]]:
         """Probability and cost of everything that an update may do."""
         runner = StepRunner(cfg, batch_size, size)
-        costs = {}
-        for name, (_, plan) in runner.variants.items():
-            costs[name] = cost_of_step(runner, plan)
-            if ceilings is not None:
-                least = roofline_of_step(runner, ceilings, plan)
-                costs[name]['moved_mb'] = round(least.bytes / 2**20, 1)
-                costs[name]['roofline_ms'] = round(1000 * least.seconds, 1)
+        costs = {
+            name: cost_of_step(runner, v.plan) for name, v in runner.variants.items()
+        }
         return {name: v.probability for name, v in runner.variants.items()}, costs
 
     probs, costs = count(cfg)
@@ -105,7 +95,7 @@ def cost_report(
 
     macs, reduced = expected('forward', 'backward'), expected('gradient_mb')
     base_macs = None if base is None else base['forward'] + base['backward']
-    report = dict(
+    return dict(
         device='cpu',
         torch=torch.__version__,
         config=path,
@@ -130,29 +120,6 @@ def cost_report(
             None if base is None else round(reduced / base['gradient_mb'], 4)
         ),
     )
-    if ceilings is not None:
-        report['roofline'] = _roofline(ceilings, costs, base, expected('roofline_ms'))
-    return report
-
-
-def _roofline(
-    ceilings: Ceilings, costs: dict[str, dict], base: dict | None, expected: float
-) -> dict:
-    steps = costs if base is None else {**costs, 'baseline': base}
-    report = dict(
-        threads=torch.get_num_threads(),
-        gflops=round(ceilings.flops / 1e9, 2),
-        gb_per_second=round(ceilings.bytes / 1e9, 2),
-        moved_mb={name: cost['moved_mb'] for name, cost in steps.items()},
-        roofline_ms={
-            **{name: cost['roofline_ms'] for name, cost in costs.items()},
-            'expected': round(expected, 1),
-        },
-    )
-    if base is not None:
-        report['baseline_ms'] = base['roofline_ms']
-        report['ratio'] = round(expected / base['roofline_ms'], 4)
-    return report
 
 
 class _SavedForBackward:

@@ -1,7 +1,5 @@
 """What differs between devices when a step is measured: its name and clock."""
 
-from __future__ import annotations
-
 import os
 import time
 from typing import Any

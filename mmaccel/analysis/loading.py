@@ -1,7 +1,5 @@
 """Measuring what a config's data pipeline delivers, on loader workers and device."""
 
-from __future__ import annotations
-
 import itertools
 import resource
 import time

@@ -1,7 +1,5 @@
 """Timing steps, side by side."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Memory of a step: of its tensors alone, and of all that they need."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,12 +1,10 @@
 """Which windows a model picks on some images, in pixels of their views."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmaccel.models.algorithms.accel_swav import same_size
 from mmaccel.models.layers import WindowTrace
@@ -44,7 +42,7 @@ class StageWindows(NamedTuple):
 
 
 def pick_windows(
-    model: nn.Module, inputs: Sequence[Tensor], seed: int = 0
+    model: Any, inputs: Sequence[Tensor], seed: int = 0
 ) -> list[list[StageWindows]]:
     """Run one training step's forward pass and see which windows it picks.
 
@@ -53,7 +51,7 @@ def pick_windows(
     ``PartialBackpropHook``'s schedule does not count.
 
     Args:
-        model (nn.Module): An Accel model with a ``HardPairCropLayer``.
+        model (AccelMixin): An Accel model with a ``HardPairCropLayer``.
         inputs (Sequence[Tensor]): Views (N, C, H, W), after the data preprocessor.
         seed (int): Of the window draw. Defaults to 0.
 
@@ -73,7 +71,7 @@ def pick_windows(
             model.loss(list(inputs), [])
     finally:
         model.crop_layer.watcher = model.plan = None
-    sides = [tuple(view.shape[-2:]) for view in inputs]
+    sides = [(view.shape[-2], view.shape[-1]) for view in inputs]
     pairs = bool(choices) and len(choices[0].corners) == 2
     groups = [range(2)] if pairs else same_size(inputs)
     stages = [s for s in sorted(model.crop_after) if s < model.num_exits]

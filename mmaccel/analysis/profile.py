@@ -1,7 +1,5 @@
 """Where the time of a training step goes, in the words of the step."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -174,7 +172,7 @@ class _Parts:
         if isinstance(out, Tensor) and out.requires_grad:
             out.register_hook(lambda _: self._turn_to(f'{part}, backward'))
 
-    def _watch_networks(self, model: nn.Module, stack: contextlib.ExitStack) -> None:
+    def _watch_networks(self, model: Any, stack: contextlib.ExitStack) -> None:
         has_keys = hasattr(model, 'encoder_k')
         self._watch_network(model.backbone, 'query ' if has_keys else '', stack)
         self._watch(model.neck, HEADS, HEADS, stack)

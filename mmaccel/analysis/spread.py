@@ -1,22 +1,20 @@
 """How far apart a pretrained network places images; a collapse shows here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.runner import set_random_seed
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmaccel.errors import ConfigError
 from mmaccel.models.algorithms.accel_base import AccelMixin
 from mmaccel.models.utils.backbones import stage_names
 from mmaccel.models.utils.representation import effective_rank, feature_std
-from mmaccel.models.utils.stages import split_stages
+from mmaccel.models.utils.stages import StagePass, split_stages
 
 from .trained import trained_model, training_set
 
@@ -36,7 +34,7 @@ class FeatureSpread(NamedTuple):
 
 
 @torch.no_grad()
-def spread_of(model: nn.Module, inputs: Sequence[Tensor]) -> dict[int, FeatureSpread]:
+def spread_of(model: Any, inputs: Sequence[Tensor]) -> dict[int, FeatureSpread]:
     """Project two views of a batch and measure how far they lie apart.
 
     Both views go through the network that is trained, whole and uncropped, as in a
@@ -90,16 +88,14 @@ def spread_of_checkpoint(
     return len(chosen), spread_of(model, inputs)
 
 
-def _projected(model: nn.Module, images: Tensor) -> dict[int, Tensor]:
+def _projected(model: Any, images: Tensor) -> dict[int, Tensor]:
     if isinstance(model, AccelMixin):
-        vectors, x = {}, images.contiguous(memory_format=model.layout)
-        for stage, part in enumerate(split_stages(model.backbone), 1):
-            x = part(x)
-            vectors[stage] = model.project(model.neck, x, stage)
-        return vectors
-    maps = tuple(model.backbone(images))
+        images = images.contiguous(memory_format=model.layout)
+        maps = StagePass(split_stages(model.backbone), images).run_to(model.num_exits)
+        return {stage: model.project(model.neck, x, stage) for stage, x in maps}
+    last = tuple(model.backbone(images))
     swav = type(model).__name__ == 'SwAV'  # its neck takes a list of crops' maps
-    z = model.neck([maps] if swav else maps)[0]
+    z = model.neck([last] if swav else last)[0]
     return {len(stage_names(model.backbone)): normalize(z, dim=1)}
 
 

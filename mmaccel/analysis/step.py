@@ -1,12 +1,10 @@
 """A model, its optimizer and one batch of images: a training step to be measured."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -86,7 +84,7 @@ class StepRunner:
         self.batch_size = batch_size
         self.numerics = (numerics or Numerics()).resolve(cfg, self.device)
         model = MODELS.build(self.numerics.model_config(cfg))
-        self.model = revert_sync_batchnorm(model).to(self.device).train()
+        self.model: Any = revert_sync_batchnorm(model).to(self.device).train()
         self.variants = _variants(cfg, self.model)
         with _quietly():
             self.optim_wrapper = build_optim_wrapper(
@@ -153,7 +151,7 @@ def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
     return [(channels, size, size) for channels, _, _ in shapes]
 
 
-def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
+def _variants(cfg: Config, model: Any) -> dict[str, Variant]:
     if not hasattr(model, 'num_exits'):
         return {'step': Variant(1.0, None)}
     found = next((dict(h) for _, h in hooks(cfg, 'PartialBackpropHook')), None)
@@ -170,8 +168,14 @@ def _variants(cfg: Config, model: torch.nn.Module) -> dict[str, Variant]:
             name = f'draw {number}'
         if len(hook.schedule) > 1:  # an exit may differ from stage to stage
             name += '' if plan.windows else ' whole'
-            name += '' if plan.view_scale == 1 else f' x{plan.view_scale:.3g}'
+            name += '' if plan.view_scale == 1 else f' x{_scale(plan)}'
             name += '' if plan.loss_on is None else f' {plan.loss_on}'
             probability += named.get(name, Variant(0.0, plan)).probability
         named[name] = Variant(probability, plan)
     return named
+
+
+def _scale(plan: StepPlan) -> str:
+    """Such as ``'0.5'``, or ``'0.667/1'`` where two views differ."""
+    first, second = plan.scale_of(0), plan.scale_of(1)
+    return f'{first:.3g}' if first == second else f'{first:.3g}/{second:.3g}'

@@ -1,7 +1,5 @@
 """The steps of a config and of its baseline, timed in turn."""
 
-from __future__ import annotations
-
 import platform
 
 import mmengine

@@ -1,9 +1,8 @@
 """Pictures of picked windows on the images they were picked from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,7 @@ def _of_view(stage: StageWindows, view: int) -> str:
     )
 
 
-def _draw(axis, view: np.ndarray, windows: ViewWindows) -> None:
+def _draw(axis: Any, view: np.ndarray, windows: ViewWindows) -> None:
     axis.imshow(_darkened(view, windows.seen), cmap='gray', vmin=0, vmax=255)
     for i, box in enumerate(windows.candidates):
         if i != windows.picked:
@@ -103,7 +102,7 @@ def _draw(axis, view: np.ndarray, windows: ViewWindows) -> None:
         side.set_visible(False)
 
 
-def _frame(axis, box: Box, colour: str, width: float) -> None:
+def _frame(axis: Any, box: Box, colour: str, width: float) -> None:
     from matplotlib import patches, patheffects
 
     left, top, right, bottom = box
@@ -123,7 +122,7 @@ def _darkened(view: np.ndarray, seen: Box) -> np.ndarray:
     return out
 
 
-def _pyplot():
+def _pyplot() -> Any:
     import matplotlib
 
     matplotlib.use('Agg')
@@ -132,7 +131,7 @@ def _pyplot():
     return pyplot
 
 
-def _save(plt, figure, out: str | Path) -> None:
+def _save(plt: Any, figure: Any, out: str | Path) -> None:
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
     plt.close(figure)

@@ -1,8 +1,7 @@
 """Model, images and picked windows of a checkpoint, for their pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from mmengine.dataset import Compose, default_collate
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmselfsup.registry import MODELS, TRANSFORMS
-from torch import nn
 
 from mmaccel.datasets import UnlabelledFolder
 from mmaccel.engine import config_reader
@@ -23,7 +21,7 @@ from mmaccel.models.layers import HardPairCropLayer
 from .picked_windows import StageWindows, pick_windows
 
 
-def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+def load_model(cfg: Config, checkpoint: str) -> Any:
     """Build the config's model with the checkpoint's weights, all of them."""
     kind = MODELS.get(cfg.model.type)
     if kind is None or not hasattr(kind, 'crop_after'):
@@ -42,7 +40,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     return revert_sync_batchnorm(model).to(get_device())
 
 
-def _restore_queue(model: nn.Module, queue: torch.Tensor | None) -> None:
+def _restore_queue(model: Any, queue: torch.Tensor | None) -> None:
     """Give SwAV's losses the queues that its hook keeps in the checkpoint."""
     if queue is not None:
         for loss, own in zip(model.head.losses, queue):
@@ -85,7 +83,7 @@ def batches_of(number: int, queue_len: int | None) -> list[range]:
     return [range(start, start + size) for start in starts]
 
 
-def pick(model: nn.Module, batch: dict, seed: int) -> list[list[StageWindows]]:
+def pick(model: Any, batch: dict, seed: int) -> list[list[StageWindows]]:
     """Windows of all images, every batch by the checkpoint's own state."""
     inputs, _ = model.data_preprocessor(batch, True)
     state = {name: x.clone() for name, x in model.state_dict().items()}

@@ -14,7 +14,6 @@ EXAMPLES = """\
   mmaccel cost configs/accel/mocov2_r50_8xb32.py
   mmaccel cost configs/accel/mocov2_r50_8xb32.py \\
       --cfg-options model.key_forward=truncated --json cost.json
-  mmaccel cost configs/accel/mocov2_r50_8xb32.py --roofline --batch-size 8
 """
 
 
@@ -26,15 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--batch-size',
         default=2,
         help='images of the step that is counted; figures are per image; default: 2',
-    )
-    parser.add_argument(
-        '--roofline',
-        action='store_true',
-        help='also add up, operation by operation, the least milliseconds that this '
-        'CPU needs by its measured ceilings; give the --batch-size of `mmaccel step`',
-    )
-    parser.add_argument(  # its name until 0.1
-        '--floor', dest='roofline', action='store_true', help=argparse.SUPPRESS
     )
     shared(parser, '--threads', '--json', '--cfg-options')
 
@@ -53,7 +43,6 @@ def run(args: argparse.Namespace) -> None:
         args.baseline,
         args.batch_size,
         args.size,
-        args.roofline,
     )
     print(
         f'{"":10}{"prob":>6}{"forward":>10}{"backward":>10}{"total":>10}{"memory":>10}'
@@ -71,8 +60,6 @@ def run(args: argparse.Namespace) -> None:
     if base:
         ratios = report['ratio'], report['gradient_ratio']
         print(f'{"ratio to the baseline":36}{ratios[0]:10.3f}{"":10}{ratios[1]:11.3f}')
-    if args.roofline:
-        _print_roofline(report['roofline'], args.batch_size)
     save(args.json, report)
 
 
@@ -84,15 +71,3 @@ def _print_row(
         f'{title:10}{probability:6.2f}{forward:10.3f}{backward:10.3f}'
         f'{forward + backward:10.3f}{activation:10.1f}{gradient:11.1f}'
     )
-
-
-def _print_roofline(least: dict, batch_size: int) -> None:
-    print(
-        f'\nroofline of a step of {batch_size} images at {least["gflops"]:.0f} '
-        f'GFLOP/s and {least["gb_per_second"]:.1f} GB/s'
-    )
-    for name, milliseconds in least['roofline_ms'].items():
-        print(f'{exit_title(name):16}{milliseconds:10.0f} ms')
-    if 'ratio' in least:
-        milliseconds, ratio = least['baseline_ms'], least['ratio']
-        print(f'{"baseline":16}{milliseconds:10.0f} ms, ratio {ratio:.3f}')

@@ -91,13 +91,7 @@ class SwAVHook(UpstreamSwAVHook):
             loss.queue = None if self.queue is None else self.queue[i]
             loss.use_queue = False  # the loss itself turns it on once it is full
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Gather the queue where a checkpoint follows this iteration."""
         if any(
             isinstance(hook, CheckpointHook)

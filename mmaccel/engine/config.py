@@ -1,7 +1,5 @@
 """From a user's config to one that resumes exactly and fits the machine."""
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import os

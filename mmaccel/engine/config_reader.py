@@ -4,8 +4,6 @@ Pure functions over nested dicts and lists, such as a :class:`mmengine.config.Co
 holds them or a checkpoint carries them.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

@@ -17,6 +17,7 @@ from mmaccel.models.utils.architecture import (
     timm_network,
     torchvision_network,
 )
+from mmaccel.models.utils.backbones import pooled_map
 
 from .weights import COUNTER, PREFIX, backbone_weights, mismatch, summary
 
@@ -79,18 +80,13 @@ def _compare(source: nn.Module, target: nn.Module, arch: Architecture) -> None:
     images = torch.randn(2, arch.in_channels, size, size, generator=generator)
     for network in (source, target):
         network.eval()
-    expected, features = _pooled(source(images)), _pooled(target(images))
+    expected, features = pooled_map(source(images)), pooled_map(target(images))
     if not torch.allclose(features, expected, rtol=TOLERANCE, atol=TOLERANCE):
         worst = (features - expected).abs().max().item()
         raise ConfigError(
             f'the exported network gives other features (by up to {worst:.1e}), so '
             'nothing is written; is the backbone of a style other than pytorch?'
         )
-
-
-def _pooled(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    last = output[-1] if isinstance(output, (tuple, list)) else output
-    return last.flatten(2).mean(2) if last.ndim == 4 else last
 
 
 def _encode(

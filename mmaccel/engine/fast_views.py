@@ -1,7 +1,5 @@
 """``fast_views = True``: a config's augmentations, moved to the training device."""
 
-from __future__ import annotations
-
 import importlib.util
 
 from mmengine.config import Config, ConfigDict

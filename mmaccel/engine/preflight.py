@@ -1,7 +1,5 @@
 """What can be told to be wrong before anything heavy is built."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

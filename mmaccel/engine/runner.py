@@ -1,7 +1,5 @@
 """Building the runner of a config."""
 
-from __future__ import annotations
-
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner

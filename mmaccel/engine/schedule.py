@@ -11,8 +11,6 @@ whole, such as ::
 which trains the whole network, and freezes its first stage in the second half.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -42,8 +40,10 @@ class TrainingStage:
             ``'cumulative'`` those of the stages before it too. Defaults to None, the
             model's.
         windows (bool): Whether windows are cut. Defaults to True.
-        view_scale (float): Side of the views the network sees over the side the
-            pipeline gives, in (0, 1]; views keep at least one pixel. Defaults to 1.
+        view_scale (float or Sequence[float]): Side of the views the network sees over
+            the side the pipeline gives, in (0, 1]; views keep at least one pixel. Two
+            values are those of the first and the second view: of MoCo's query and
+            key, or of SimCLR's two views, which are alike. Defaults to 1.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -54,13 +54,18 @@ class TrainingStage:
     entry_probs: Sequence[float] = (1.0,)
     loss_on: str | None = None
     windows: bool = True
-    view_scale: float = 1.0
+    view_scale: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
-        for name in ('until', 'view_scale'):
-            value = getattr(self, name)
-            if not (_is_number(value) and 0 < value <= 1):
-                raise ValueError(f'{name}={value!r} is not in (0, 1]; give a share')
+        if not _is_share(self.until):
+            raise ValueError(f'until={self.until!r} is not in (0, 1]; give a share')
+        scale = self.view_scale
+        pair = isinstance(scale, (list, tuple)) and len(scale) == 2
+        if not all(map(_is_share, scale if pair else [scale])):  # type: ignore[arg-type]
+            raise ValueError(
+                f'view_scale={scale!r} is not in (0, 1]; give a share, or one each for '
+                'the first and the second view'
+            )
         if not isinstance(self.windows, bool):
             raise ValueError(f'windows={self.windows!r} is neither True nor False')
         if self.loss_on not in (None, 'exit', 'cumulative'):
@@ -77,6 +82,8 @@ class TrainingStage:
                 f'exit {first_exit}; give a stage up to it a positive probability, or '
                 'that exit none'
             )
+        if pair:
+            object.__setattr__(self, 'view_scale', tuple(scale))  # type: ignore[arg-type]
         object.__setattr__(self, 'exit_probs', exits)
         object.__setattr__(self, 'entry_probs', entries)
 
@@ -117,7 +124,7 @@ class TrainingStage:
             first_stage,
             loss_on=self.loss_on,
             windows=self.windows,
-            view_scale=self.view_scale,
+            view_scale=self.view_scale,  # type: ignore[arg-type]  # a tuple by now
         )
 
 
@@ -193,5 +200,6 @@ def _scaled(name: str, probs: Sequence[float]) -> tuple[float, ...]:
     return tuple(p / sum(given) for p in given)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_share(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 < value <= 1

@@ -1,7 +1,5 @@
 """Whether a schedule and a model go together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +31,11 @@ def check_schedule(schedule: Sequence[TrainingStage], model: Any) -> None:
             raise ConfigError(
                 f'entry_probs has {len(stage.entry_probs)} values but the model '
                 f'has {exits} stages; give at most one per stage'
+            )
+        if isinstance(stage.view_scale, tuple) and not hasattr(model, 'two_sizes'):
+            raise ConfigError(
+                f'view_scale={stage.view_scale} gives two views a size each, which '
+                f'{type(model).__name__} cannot; give one view_scale'
             )
     unfilled = set().union(
         *(_untrained(stage, model) & _scored(stage, model) for stage in schedule)

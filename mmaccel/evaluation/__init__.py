@@ -1,6 +1,6 @@
 """Measures of a representation, and the records of what was measured."""
 
-from .features import evaluation_mode, extract_features
+from .features import extract_features
 from .head_accuracy import HeadAccuracy
 from .hooks import KNNHook, ResultHook
 from .knn import knn_classify, knn_top1
@@ -11,7 +11,6 @@ __all__ = [
     'knn_classify',
     'knn_top1',
     'extract_features',
-    'evaluation_mode',
     'keep_random_state',
     'HeadAccuracy',
     'KNNHook',

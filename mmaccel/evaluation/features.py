@@ -1,7 +1,6 @@
 """Pooled backbone features of a labelled set, of the last stage or of all."""
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -9,24 +8,13 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
-from mmaccel.models.utils.backbones import stage_names, view_with
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Set every module to evaluation mode, and restore each module's mode on exit.
-
-    ``model.train()`` on exit would also change modules that the user keeps in
-    evaluation mode, such as frozen normalisation layers.
-    """
-    training = {module: module.training for module in model.modules()}
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+from mmaccel.models.utils.backbones import (
+    last_map,
+    pooled_map,
+    stage_names,
+    view_with,
+)
+from mmaccel.models.utils.norms import evaluation_mode
 
 
 @torch.no_grad()
@@ -48,10 +36,10 @@ def extract_features(
     """
     features, labels = [], []
     backbone = model.get_submodule('backbone')
-    with evaluation_mode(model):
+    with evaluation_mode(model.modules()):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)
-            features.append(_pool(backbone(inputs[0])))
+            features.append(pooled_map(backbone(inputs[0])))
             labels += [sample_label(sample) for sample in samples]
     x = torch.cat(features).float()
     return x, torch.as_tensor(labels, device=x.device)
@@ -73,7 +61,7 @@ def extract_stage_features(
     """
     backbone = model.get_submodule('backbone')
     forward = pooled_stages(backbone)
-    with evaluation_mode(model):
+    with evaluation_mode(model.modules()):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)
             with torch.autocast(inputs[0].device.type, amp, enabled=amp is not None):
@@ -105,12 +93,12 @@ def pooled_stages(
     stem = view_with(backbone, {name: nn.Identity() for name in later})
 
     def forward(x: torch.Tensor) -> list[torch.Tensor]:
-        x = _last(stem(x))
-        pooled = [_pool(x)]
+        x = last_map(stem(x))
+        pooled = [pooled_map(x)]
         x = pool(x) if pool else x
         for name in names:
             x = getattr(backbone, name)(x)
-            pooled.append(_pool(x))
+            pooled.append(pooled_map(x))
         return pooled
 
     return forward
@@ -127,15 +115,6 @@ def spread(dataset: Dataset, limit: int | None) -> Subset:
     subset = Subset(dataset, [i * size // count for i in range(count)])
     sample_label(subset[0]['data_samples'])
     return subset
-
-
-def _last(maps: torch.Tensor | tuple | list) -> torch.Tensor:
-    return maps[-1] if isinstance(maps, (tuple, list)) else maps
-
-
-def _pool(maps: torch.Tensor | tuple | list) -> torch.Tensor:
-    last = _last(maps)
-    return last.flatten(2).mean(2) if last.ndim > 2 else last
 
 
 def sample_label(sample: object) -> int:

@@ -69,28 +69,17 @@ def knn_top1(
     query_labels: torch.Tensor,
     k: int = 200,
     temperature: float = 0.07,
-    chunk_size: int | None = None,
 ) -> float:
     """Percentage of the queries whose class :func:`knn_classify` predicts.
 
     Args:
-        bank (torch.Tensor): See :func:`knn_classify`, as for the other arguments.
-        bank_labels (torch.Tensor): Classes of the bank.
-        queries (torch.Tensor): Features to classify, at least one.
-        query_labels (torch.Tensor): Their true classes.
-        k (int): Neighbours that vote. Defaults to 200.
-        temperature (float): Temperature of the votes. Defaults to 0.07.
-        chunk_size (int, optional): Queries compared with the bank at once.
-
-    Shape:
-        bank: (B, D); bank_labels: (B,); queries: (N, D); query_labels: (N,).
+        bank, bank_labels, queries, k, temperature: As of :func:`knn_classify`.
+        query_labels (torch.Tensor): True classes of the queries (N,).
 
     Raises:
         ValueError: If there is no query, or as :func:`knn_classify`.
     """
     if len(queries) == 0:
         raise ValueError('There is nothing to classify; give at least one query.')
-    predictions = knn_classify(
-        bank, bank_labels, queries, k, temperature, chunk_size=chunk_size
-    )
+    predictions = knn_classify(bank, bank_labels, queries, k, temperature)
     return 100.0 * (predictions == query_labels).float().mean().item()

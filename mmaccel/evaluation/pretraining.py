@@ -1,7 +1,5 @@
 """What a pretraining was and how long it took, from its log."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Evaluating a checkpoint's frozen features: kNN, a linear probe, one of each stage."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os
@@ -163,18 +161,6 @@ def evaluate_knn(
     ]
 
 
-def evaluate_linear(
-    train: FeatureSet, test: FeatureSet, stages: list[str], seed: int
-) -> dict[str, LinearResult]:
-    """A linear classifier on the features of each of some stages."""
-    return {
-        name: linear_probe(
-            train.stages[name], train.labels, test.stages[name], test.labels, seed
-        )
-        for name in stages
-    }
-
-
 def dataset_name(config: dict) -> str:
     """The folder's name, spelt as papers do."""
     path = config.get('data_root') or config.get('data_prefix') or ''
@@ -250,7 +236,14 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
         rows += [(f'kNN top1, k={k}', x, '') for k, x in zip(args.k, values)]
     if {'linear', 'stages'} & set(args.metrics):
         with _timed('linear'):
-            found = evaluate_linear(train, test, stages, args.seed)
+            found = {
+                name: linear_probe(
+                    *(train.stages[name], train.labels),
+                    *(test.stages[name], test.labels),
+                    seed=args.seed,
+                )
+                for name in stages
+            }
         final, every = found['Final'], list(found.values())
         if 'linear' in args.metrics:
             record('linear', dict(top1=final.top1), linear_protocol([final]))

@@ -1,7 +1,5 @@
 """What a pretraining was, read from the config that its checkpoint carries."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Sequence
 from typing import Any, NamedTuple

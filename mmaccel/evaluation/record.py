@@ -1,7 +1,5 @@
 """One JSON file a finished evaluation, from which the tables are made."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Results as tables: one per task and dataset, one row per pretraining."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

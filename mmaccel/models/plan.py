@@ -1,7 +1,5 @@
 """What one training step does: drawn by the hook, read once by the algorithm."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +21,9 @@ class StepPlan:
         loss_on (str, optional): ``'exit'`` or ``'cumulative'``, as of the model. None
             stands for the model's.
         windows (bool): Whether the crop layer is used. Defaults to True.
-        view_scale (float): Factor on the side of the views, in (0, 1]. Defaults to 1.
+        view_scale (float or tuple[float, float]): Factor on the side of the views, in
+            (0, 1]; two values are those of the first and the second view (MoCo's query
+            and key). Defaults to 1.
         window_seed (tuple[int], optional): Counters that seed the window draw,
             usually ``(seed, iteration, rank)``. None draws from torch's global
             generator.
@@ -36,9 +36,15 @@ class StepPlan:
     blocks: tuple[int, ...] | None = None
     loss_on: str | None = None
     windows: bool = True
-    view_scale: float = 1.0
+    view_scale: float | tuple[float, float] = 1.0
     window_seed: tuple[int, ...] | None = None
     measure: bool = False
+
+    def scale_of(self, view: int) -> float:
+        """Factor on the side of a view, counted from 0."""
+        if isinstance(self.view_scale, tuple):
+            return self.view_scale[view]
+        return self.view_scale
 
     def window_generator(self) -> torch.Generator | None:
         """Return a fresh generator for this step's windows."""

@@ -3,6 +3,7 @@
 # the layout that the accelerated form has.
 _base_ = '../../configs/small/mocov2_r18_cifar10.py'
 
+custom_imports = dict(imports=['research.parts'], allow_failed_imports=False)
 fast_views = True
 test_size = 32  # images are judged as they are, whatever the size of the views
 

@@ -12,7 +12,6 @@ variants = {
     'detached-exits': {
         'model.crop_layer': None,
         'model.loss_on': 'cumulative',
-        'custom_imports': dict(imports=['research.study.detached_exits']),
         'custom_hooks': [
             dict(
                 type='PartialBackpropHook',

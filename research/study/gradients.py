@@ -51,12 +51,12 @@ class Step:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def whole_step(model: AccelMixin) -> Step:
+def whole_step(model: Any) -> Step:
     """Upstream's step: the last loss, no windows, views as they come."""
     return Step(StepPlan(model.num_exits, loss_on='exit', windows=False))
 
 
-def cheap_steps(model: AccelMixin) -> dict[str, Step]:
+def cheap_steps(model: Any) -> dict[str, Step]:
     """The steps that are compared with the whole one, by name.
 
     An entry is the first stage that gets a gradient. Windows are the paper's (after
@@ -86,13 +86,13 @@ def cheap_steps(model: AccelMixin) -> dict[str, Step]:
     return steps
 
 
-def gradient(model: AccelMixin, views: Views, step: Step, seed: int = 0) -> Gradient:
+def gradient(model: Any, views: Views, step: Step, seed: int = 0) -> Gradient:
     """Gradient of one step's loss with respect to each stage of the backbone.
 
     The stem belongs to stage 1. Batch norms use the batch's statistics.
 
     Args:
-        model (AccelMixin): Not changed: the step is a copy's.
+        model (AccelMixin): An algorithm; not changed: the step is a copy's.
         views (Sequence[Tensor]): Of a batch, after the data preprocessor.
         step (Step): How to take it.
         seed (int): Of what the step draws: windows, and the order of shuffle-BN.
@@ -138,12 +138,12 @@ def _joined(parameters: list, gradients: list[Tensor | None]) -> Tensor | None:
 
 
 def compare(
-    model: AccelMixin, batches: Sequence[tuple[Views, Views]]
+    model: Any, batches: Sequence[tuple[Views, Views]]
 ) -> dict[str, dict[str, list[float | None]]]:
     """Compare cheap steps' gradients with the whole step's, stage by stage.
 
     Args:
-        model (AccelMixin): As it is in the middle of a training.
+        model (AccelMixin): An algorithm as it is in the middle of a training.
         batches (Sequence[tuple]): Two or more; each the views of some images, after the
             data preprocessor, and further views of the same images.
 
@@ -176,9 +176,9 @@ def _figures(
         for name in ('same_images', 'same_images_std', 'other_images', 'norm_ratio')
     }
     for stage in range(len(whole[0])):
-        ours = [g[stage] for g in found]
-        theirs = [g[stage] for g in whole]
-        if any(g is None for g in ours):
+        ours = [x for g in found if (x := g[stage]) is not None]
+        theirs = [x for g in whole if (x := g[stage]) is not None]
+        if not ours:
             for values in figures.values():
                 values.append(None)
             continue
@@ -251,6 +251,6 @@ def compare_checkpoints(
     )
 
 
-def _views(model: nn.Module, dataset: Any, chosen: Tensor) -> Views:
+def _views(model: Any, dataset: Any, chosen: Tensor) -> Views:
     batch = default_collate([dataset[i] for i in chosen.tolist()])
     return model.data_preprocessor(batch, True)[0]

@@ -7,20 +7,10 @@ import pytest
 import torch
 
 from mmaccel.analysis import StepRunner
-from mmaccel.analysis.profile import (
-    dearest,
-    expected,
-    operators,
-    profile_step,
-    typical,
-)
+from mmaccel.analysis.profile import dearest, expected, operators, profile_step, typical
 from mmaccel.models.layers.crop_windows import _CropWindows
 from mmaccel.models.plan import StepPlan
-from tests.builders import (
-    CROP,
-    simclr_config,
-    swav_config,
-)
+from tests.builders import CROP, simclr_config, swav_config
 from tests.test_analysis.test_cost import config
 
 SLEEP = 0.15
@@ -55,60 +45,46 @@ def runner():
     return StepRunner(config(crop_layer=CROP, loss_on='cumulative'), batch_size=4)
 
 
-def places(runner):
-    model = runner.model
-    key_backbone = model.encoder_k.module[0]
-    return {
-        'data preprocessor': (model.data_preprocessor, 'forward', slowed),
-        'query stem and stage 1, forward': (model.backbone.conv1, 'forward', slowed),
-        'query stage 3, forward': (model.backbone.layer3, 'forward', slowed),
-        'query stem and stage 1, backward': (
-            model.backbone.layer1,
-            'forward',
-            slowed_backward,
-        ),
-        'query stage 3, backward': (model.backbone.layer3, 'forward', slowed_backward),
-        'keys stem and stage 1, forward': (key_backbone.layer1, 'forward', slowed),
-        'keys stage 4, forward': (key_backbone.layer4, 'forward', slowed),
-        'scoring windows': (model, 'score_windows', slowed),
-        'cutting windows, forward': (_CropWindows, 'apply', slowed),
-        'cutting windows, backward': (_CropWindows, 'backward', slowed),
-        'heads and loss': (model.head, 'forward', slowed),
-        'heads and loss, backward': (
-            model.neck.projectors[0].mlp,
-            'forward',
-            slowed_backward,
-        ),
-        'moving average': (model.encoder_k, 'update_parameters', slowed),
-        'optimizer': (runner.optim_wrapper.optimizer, 'step', slowed),
-        'other': (model, 'parse_losses', slowed),
-    }
+def key_backbone(runner):
+    return runner.model.encoder_k.module[0]
 
 
-PARTS = [
-    'data preprocessor',
-    'query stem and stage 1, forward',
-    'query stage 3, forward',
-    'query stem and stage 1, backward',
-    'query stage 3, backward',
-    'keys stem and stage 1, forward',
-    'keys stage 4, forward',
-    'scoring windows',
-    'cutting windows, forward',
-    'cutting windows, backward',
-    'heads and loss',
-    'heads and loss, backward',
-    'moving average',
-    'optimizer',
-    'other',
-]
+#: Whose method is slowed down, which, and how, by the part that it belongs to.
+PLACES = {
+    'data preprocessor': (lambda r: r.model.data_preprocessor, 'forward', slowed),
+    'query stem and stage 1, forward': (
+        lambda r: r.model.backbone.conv1, 'forward', slowed
+    ),
+    'query stage 3, forward': (lambda r: r.model.backbone.layer3, 'forward', slowed),
+    'query stem and stage 1, backward': (
+        lambda r: r.model.backbone.layer1, 'forward', slowed_backward
+    ),
+    'query stage 3, backward': (
+        lambda r: r.model.backbone.layer3, 'forward', slowed_backward
+    ),
+    'keys stem and stage 1, forward': (
+        lambda r: key_backbone(r).layer1, 'forward', slowed
+    ),
+    'keys stage 4, forward': (lambda r: key_backbone(r).layer4, 'forward', slowed),
+    'scoring windows': (lambda r: r.model, 'score_windows', slowed),
+    'cutting windows, forward': (lambda r: _CropWindows, 'apply', slowed),
+    'cutting windows, backward': (lambda r: _CropWindows, 'backward', slowed),
+    'heads and loss': (lambda r: r.model.head, 'forward', slowed),
+    'heads and loss, backward': (
+        lambda r: r.model.neck.projectors[0].mlp, 'forward', slowed_backward
+    ),
+    'moving average': (lambda r: r.model.encoder_k, 'update_parameters', slowed),
+    'optimizer': (lambda r: r.optim_wrapper.optimizer, 'step', slowed),
+    'other': (lambda r: r.model, 'parse_losses', slowed),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize('part', PARTS)
+@pytest.mark.parametrize('part', PLACES)
 def test_a_slowed_part_comes_first_and_the_parts_are_the_step(
     runner, part, monkeypatch
 ):
-    owner, name, slow = places(runner)[part]
+    owner_of, name, slow = PLACES[part]
+    owner = owner_of(runner)
     function = slow(getattr(owner, name))
     if isinstance(owner, type):
         function = staticmethod(function)

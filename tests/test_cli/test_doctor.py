@@ -147,27 +147,31 @@ def package(name):
     return next(p for p in doctor.PACKAGES if p.name == name)
 
 
-def test_mmcv_beside_mmcv_lite_is_a_fault(monkeypatch):
-    with_versions(monkeypatch, mmcv='2.0.1', mmcv_lite='2.0.1')
-
-    finding = doctor.examine(package('mmcv'))
-
-    assert finding.problem == 'mmcv and mmcv-lite both provide the module mmcv'
-    assert 'uninstall -y mmcv mmcv-lite && ' in finding.remedy
-
-
-def test_compiled_mmcv_too_new_is_uninstalled_first(monkeypatch):
-    with_versions(monkeypatch, mmcv='2.2.0')
-
-    finding = doctor.examine(package('mmcv'))
-
-    assert finding.problem == '2.2.0 is outside >=2.0.1,<2.1'
-    assert 'uninstall -y mmcv && ' in finding.remedy
-
-
-def test_local_versions_are_within_their_range(monkeypatch):
-    with_versions(monkeypatch, torch='2.1.0+cu121')
-    assert doctor.examine(package('torch')).problem is None
+@pytest.mark.parametrize(
+    'name, versions, problem, remedy',
+    [
+        ('torch', dict(torch='2.1.0+cu121'), None, None),
+        (
+            'mmcv',
+            dict(mmcv='2.0.1', mmcv_lite='2.0.1'),
+            'mmcv and mmcv-lite both provide the module mmcv',
+            'uninstall -y mmcv mmcv-lite && ',
+        ),
+        (
+            'mmcv',
+            dict(mmcv='2.2.0'),
+            '2.2.0 is outside >=2.0.1,<2.1',
+            'uninstall -y mmcv && ',
+        ),
+    ],
+)
+def test_versions_are_compared_with_their_range(
+    monkeypatch, name, versions, problem, remedy
+):
+    with_versions(monkeypatch, **versions)
+    found = doctor.examine(package(name))
+    assert found.problem == problem
+    assert remedy is None or remedy in found.remedy
 
 
 @pytest.mark.parametrize(

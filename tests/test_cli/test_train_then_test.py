@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmselfsup.registry import MODELS
@@ -106,22 +107,22 @@ def test_pretraining_config_is_refused(tmp_path, capsys):
     assert 'KNNHook' in text and 'linear classification' in text
 
 
-def test_missing_checkpoint(tmp_path, capsys):
-    write_classes(tmp_path / 'data')
+@pytest.mark.parametrize(
+    ('missing', 'message'),
+    [
+        ('x.pth', 'there is no checkpoint'),
+        ('data', 'test_dataloader.dataset.data_root'),
+    ],
+)
+def test_missing_files(tmp_path, capsys, missing, message):
+    if missing != 'data':
+        write_classes(tmp_path / 'data')
     config = write_classifier(tmp_path / 'linear.py', tmp_path / 'data')
-    argv = [config, 'none.pth', '--work-dir', str(tmp_path / 'out')]
-    assert main(['test', *argv]) == 1
-    assert 'there is no checkpoint none.pth' in capsys.readouterr().err
-
-
-def test_missing_data(tmp_path, capsys):
-    write_classes(tmp_path / 'data')
-    options = {'val_dataloader.dataset.data_root': str(tmp_path / 'none')}
-    config = write_classifier(tmp_path / 'linear.py', tmp_path / 'data', **options)
-    (tmp_path / 'x.pth').write_bytes(b'')
+    if missing != 'x.pth':
+        (tmp_path / 'x.pth').write_bytes(b'')
     argv = [config, str(tmp_path / 'x.pth'), '--work-dir', str(tmp_path / 'out')]
     assert main(['test', *argv]) == 1
-    assert 'test_dataloader.dataset.data_root' in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_checkpoint_of_another_model(tmp_path):

@@ -75,9 +75,6 @@ def refused(run, capsys, code=1, **options):
 
 def test_wrong_checkpoints_are_refused(run, capsys):
     path = run / 'epoch_1.pth'
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    assert 'damaged' in refused(run, capsys)
     baseline = build(moco_config(accel=False))
     torch.save(dict(state_dict=baseline.state_dict()), path)
     error = refused(run, capsys)
@@ -85,8 +82,6 @@ def test_wrong_checkpoints_are_refused(run, capsys):
     other = build(moco_config(queue_len=64, crop_layer=dict(type='HardPairCropLayer')))
     torch.save(dict(state_dict=other.state_dict()), path)
     assert 'queues.0.features' in refused(run, capsys)
-    path.unlink()
-    assert 'there is no checkpoint' in refused(run, capsys)
     assert not (run / 'out').exists()
 
 

@@ -1,19 +1,15 @@
 """Small SwAV runs, and upstream's own code as it was before the patches."""
 
-import functools
 import importlib.util
 import itertools
 import sys
-from unittest import mock
 
 import torch
-import torch.multiprocessing as mp
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmaccel.compat._swav_hook import SwAVHook
 from tests.builders import BACKBONE
-from tests.distributed import run_ranks
 
 UpstreamSwAVHook = SwAVHook.__mro__[1]
 
@@ -86,13 +82,3 @@ def swav_runner(work_dir, epochs, hook='SwAVHook', by_epoch=True, **overrides):
 def queue_of(runner):
     """The queue that the loss is using."""
     return runner.model.head.loss.queue
-
-
-def two_ranks(function, tmp_path, *args):
-    """``run_ranks`` by forking, which saves the processes importing everything anew.
-
-    Only for functions without a backward pass: autograd's threads do not survive it.
-    """
-    fork = functools.partial(mp.start_processes, start_method='fork')
-    with mock.patch('tests.distributed.mp.spawn', fork):
-        return run_ranks(function, 2, tmp_path, *args)

@@ -10,6 +10,7 @@ import mmcv
 import pytest
 import torch
 import torchvision
+from mmcv.ops import RoIAlign, batched_nms, nms, roi_align
 from mmengine.config import Config
 
 from mmaccel.compat import mmcv_ops
@@ -87,8 +88,6 @@ def with_gradient(function, x):
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
 @pytest.mark.parametrize('aligned', [True, False])
 def test_roi_align_and_its_gradient_equal_plain_loops(aligned, sampling_ratio, scale):
-    from mmcv.ops import RoIAlign
-
     x, rois = torch.randn(2, 2, 16, 20), torch.tensor(ROIS)
     if aligned:  # any layout will do
         x = x.contiguous(memory_format=torch.channels_last)
@@ -107,8 +106,6 @@ CLOSE = dict(rtol=1e-4, atol=1e-5)
 
 
 def test_roi_align_of_no_regions():
-    from mmcv.ops import RoIAlign
-
     x = torch.randn(2, 3, 8, 8, requires_grad=True)
     y = RoIAlign((4, 5), 0.25)(x, torch.zeros(0, 5))
     assert y.shape == (0, 3, 4, 5)
@@ -120,8 +117,6 @@ def test_roi_align_of_no_regions():
 @pytest.mark.parametrize('dtype', SHORT)
 def test_roi_align_of_short_types_is_computed_at_32_bits(dtype, short_rois):
     """mmdet gives the regions the features' type; others may not."""
-    from mmcv.ops import RoIAlign
-
     align = RoIAlign((3, 2), 0.25)
     x, rois = torch.randn(2, 2, 16, 20).to(dtype), torch.tensor(ROIS)
     rois = rois.to(dtype) if short_rois else rois
@@ -137,8 +132,6 @@ def test_roi_align_of_short_types_is_computed_at_32_bits(dtype, short_rois):
 
 def test_roi_align_under_autocast():
     """Forward inside it, backward outside, as a training step does."""
-    from mmcv.ops import RoIAlign
-
     conv = torch.nn.Conv2d(3, 4, 3, padding=1)
     x, rois = torch.randn(2, 3, 16, 20), torch.tensor(ROIS)
     with torch.autocast('cpu', torch.bfloat16):
@@ -153,8 +146,6 @@ def test_roi_align_under_autocast():
 
 
 def test_roi_align_has_no_maximum():
-    from mmcv.ops import roi_align
-
     x, rois = torch.zeros(1, 1, 4, 4), torch.tensor([[0, 0, 0, 2, 2.0]])
     with pytest.raises(NotImplementedError, match=r"pool_mode='max'.*mmcv==2\.0\.1"):
         roi_align(x, rois, (1, 1), 1.0, 0, 'max', True)
@@ -197,8 +188,6 @@ def greedy_nms(boxes, scores, threshold, offset=0, idxs=None):
 @pytest.mark.parametrize('score_threshold', [0, 0.3])
 @pytest.mark.parametrize('offset', [0, 1])
 def test_nms_equals_a_plain_loop(offset, score_threshold, max_num):
-    from mmcv.ops import nms
-
     boxes, scores = some_boxes(60, side=20)
     detections, kept = nms(
         boxes, scores, 0.4, offset, score_threshold=score_threshold, max_num=max_num
@@ -215,8 +204,6 @@ def test_nms_equals_a_plain_loop(offset, score_threshold, max_num):
 
 
 def test_nms_drops_only_what_overlaps_by_more_than_the_threshold():
-    from mmcv.ops import nms
-
     # the second overlaps the first by 1/2, the third by 1/4
     boxes = torch.tensor([[0, 0, 4, 4], [0, 0, 4, 2], [0, 0, 2, 2]]).float()
     scores = torch.tensor([0.9, 0.8, 0.7])
@@ -226,8 +213,6 @@ def test_nms_drops_only_what_overlaps_by_more_than_the_threshold():
 
 
 def test_nms_of_equal_scores_takes_the_first():
-    from mmcv.ops import nms
-
     boxes, _ = some_boxes(60, side=20)
     scores = torch.randint(3, (60,)) / 3.0
     kept = nms(boxes, scores, 0.4)[1].tolist()
@@ -236,8 +221,6 @@ def test_nms_of_equal_scores_takes_the_first():
 
 @pytest.mark.parametrize('offset', [0, 1])
 def test_nms_of_nothing(offset):
-    from mmcv.ops import batched_nms, nms
-
     nothing = torch.zeros(0, 4), torch.zeros(0)
     detections, kept = nms(*nothing, 0.5, offset)
     assert detections.shape == (0, 5) and kept.shape == (0,)
@@ -255,8 +238,6 @@ def test_nms_of_nothing(offset):
 @pytest.mark.parametrize('dtype', SHORT)
 def test_nms_of_short_types_is_computed_at_32_bits(dtype, short_boxes):
     """Under mixed precision mmdet's scores are short, its boxes are not."""
-    from mmcv.ops import nms
-
     boxes, scores = some_boxes(60, side=20)
     boxes, scores = boxes.to(dtype) if short_boxes else boxes, scores.to(dtype)
     with torch.autocast('cpu', dtype):
@@ -270,8 +251,6 @@ def test_nms_of_short_types_is_computed_at_32_bits(dtype, short_boxes):
 @pytest.mark.parametrize('split_thr', [10000, 30])
 def test_batched_nms_equals_a_plain_loop(class_agnostic, split_thr):
     """Above ``split_thr`` boxes one group is taken after the other."""
-    from mmcv.ops import batched_nms
-
     boxes, scores = some_boxes(80, side=20)
     idxs = torch.randint(3, (80,))
     config = dict(type='nms', iou_threshold=0.4, split_thr=split_thr)
@@ -334,37 +313,6 @@ def test_faster_rcnn_c4_needs_these_three_ops_only(called, amp):
         (result,) = model.predict(x, [sample])
     assert called.count('nms') == 2 and called.count('roi_align_forward') == 1
     assert len(called) == 3 and len(result.pred_instances) > 0
-
-
-def test_pspnet_needs_no_op(called):
-    from mmengine.structures import PixelData
-    from mmseg.registry import MODELS
-    from mmseg.structures import SegDataSample
-
-    config = upstream('mmseg::_base_/models/pspnet_r50-d8.py')
-    norm = dict(type='BN')
-    config.data_preprocessor = None
-    config.pretrained = None
-    config.backbone.update(type='ResNet', depth=18, norm_cfg=norm)
-    config.decode_head.update(
-        in_channels=512, channels=16, num_classes=21, norm_cfg=norm
-    )
-    config.auxiliary_head.update(
-        in_channels=256, channels=16, num_classes=21, norm_cfg=norm
-    )
-    model = MODELS.build(config)
-    shape = dict(img_shape=(64, 64), ori_shape=(64, 64), pad_shape=(64, 64))
-    sample = SegDataSample(
-        metainfo=shape, gt_sem_seg=PixelData(data=torch.randint(21, (1, 64, 64)))
-    )
-    x = torch.randn(2, 3, 64, 64)
-    losses = model.loss(x, [sample, sample])
-    sum(v for k, v in losses.items() if 'loss' in k).backward()
-    model.eval()
-    with torch.no_grad():
-        result = model.predict(x, [sample, sample])
-    assert result[0].pred_sem_seg.data.shape == (1, 64, 64)
-    assert called == []
 
 
 def upstream(path):

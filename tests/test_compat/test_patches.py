@@ -27,10 +27,7 @@ DEFECTS = {
         lambda: Version(version('mmselfsup')) == Version('1.0.0'),
         "ModuleNotFoundError: No module named 'mmselfsup.engine.runner'",
     ),
-    'hue_overflow': (
-        lambda: Version(np.__version__) >= Version('2'),
-        'OverflowError',
-    ),
+    'hue_overflow': (lambda: Version(np.__version__) >= Version('2'), 'OverflowError'),
     'collate_scope': (
         lambda: Version(version('mmengine')) <= Version('0.10.7'),
         "TypeError: default_collate() got an unexpected keyword argument '_scope_'",

@@ -10,7 +10,8 @@ from mmselfsup.registry import HOOKS
 
 from mmaccel.compat import swav_queue
 from mmaccel.compat._swav_hook import SwAVHook
-from tests.test_compat.swav import UpstreamSwAVHook, queue_of, swav_runner, two_ranks
+from tests.processes import fork_ranks
+from tests.test_compat.swav import UpstreamSwAVHook, queue_of, swav_runner
 
 
 def test_upstream_asks_for_cuda_and_loads_another_runs_queue(tmp_path, monkeypatch):
@@ -137,16 +138,17 @@ def saved_and_restored(rank, by_epoch, exits):
     hook.before_save_checkpoint(runner, again)
     assert torch.equal(again['swav_queue'], checkpoint['swav_queue'])
     restored = torch.stack([loss.queue for loss in losses_of(runner)])
-    return torch.stack(own), checkpoint['swav_queue'], restored, get_world_size()
+    parts = torch.stack(own), checkpoint['swav_queue'], restored
+    return get_world_size(), [part.tolist() for part in parts]
 
 
 @pytest.mark.parametrize(('by_epoch', 'exits'), [(True, 1), (False, 4)])
-def test_each_rank_gets_its_own_queues_back(tmp_path, by_epoch, exits):
-    ranks = two_ranks(saved_and_restored, tmp_path, by_epoch, exits)
-
+def test_each_rank_gets_its_own_queues_back(by_epoch, exits):
+    results = fork_ranks(lambda rank: saved_and_restored(rank, by_epoch, exits))
+    assert [world_size for world_size, _ in results] == [2, 2]
+    ranks = [list(map(torch.tensor, parts)) for _, parts in results]
     everything = torch.cat([own for own, *_ in ranks], dim=2)
-    for own, saved, restored, world_size in ranks:
-        assert world_size == 2
+    for own, saved, restored in ranks:
         assert own.shape == (exits, 2, 4, 3)
         assert torch.equal(saved, everything)
         assert torch.equal(restored, own)

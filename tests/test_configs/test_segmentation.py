@@ -214,39 +214,3 @@ def test_two_processes_find_a_gradient_for_every_parameter(
     log = tmp_path / 'log.txt'
     # torch's wrapper refuses the next step if a parameter has none
     assert run_tool('train', *argv, log=log, ranks=2) == 0, log.read_text()
-
-
-def other_prefix(saved, path):
-    state = {n.replace('backbone', 'encoder_q'): x for n, x in saved.items()}
-    torch.save(dict(state_dict=state), path)
-
-
-def other_depth(saved, path):
-    state = {n: x for n, x in saved.items() if '.layer3.1.' not in n}
-    torch.save(dict(state_dict=state), path)
-
-
-def truncated(saved, path):
-    torch.save(dict(state_dict=saved), path)
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-@pytest.mark.parametrize(
-    ('spoil', 'remedy'),
-    [
-        (other_prefix, "give --prefix 'encoder_q.'"),
-        (other_depth, 'set depth and kind in model.backbone'),
-        (truncated, 'copy it again'),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_refused(
-    spoil, remedy, checkpoint, devkit, tmp_path
-):
-    bad = tmp_path / 'bad.pth'
-    spoil(torch.load(checkpoint, weights_only=True)['state_dict'], bad)
-    argv = command_line(CONFIGS['frozen'], bad, devkit, tmp_path / 'run')
-    log = tmp_path / 'log.txt'
-    assert run_tool('train', *argv, log=log) == 1, log.read_text()
-    errors = [x for x in log.read_text().splitlines() if x.startswith('error: ')]
-    assert len(errors) == 1 and remedy in errors[0]
-    assert 'Iter(train)' not in log.read_text()

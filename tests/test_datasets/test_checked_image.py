@@ -14,12 +14,7 @@ from mmaccel.datasets.checked_image import (
 PICTURE = Image.fromarray(
     np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
 ).resize((120, 90), Image.BICUBIC)
-FORMATS = [
-    ('JPEG', {}),
-    ('JPEG', {'progressive': True}),
-    ('PNG', {}),
-    ('WEBP', {}),
-]
+FORMATS = [('JPEG', {}), ('JPEG', {'progressive': True}), ('PNG', {}), ('WEBP', {})]
 
 
 def encoded(kind, picture=PICTURE, **options):
@@ -86,8 +81,7 @@ def test_bytes_after_the_end_are_harmless(trailer):
 
 
 @pytest.mark.parametrize(
-    ('content', 'reason'),
-    [(b'', 'empty'), (b'<html>not found</html>', 'not an image')],
+    ('content', 'reason'), [(b'', 'empty'), (b'<html>not found</html>', 'not an image')]
 )
 def test_other_content_is_refused_with_a_reason(tmp_path, content, reason):
     path = tmp_path / 'x.jpg'

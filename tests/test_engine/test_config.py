@@ -146,10 +146,7 @@ def test_absurd_worker_numbers_are_lowered(
 
 
 def test_without_workers_their_options_go(baseline):
-    options = {
-        'train_dataloader.num_workers': 0,
-        'train_dataloader.prefetch_factor': 4,
-    }
+    options = {'train_dataloader.num_workers': 0, 'train_dataloader.prefetch_factor': 4}
     cfg = prepare_config(baseline(**options))
     assert not cfg.train_dataloader.persistent_workers
     assert 'prefetch_factor' not in cfg.train_dataloader

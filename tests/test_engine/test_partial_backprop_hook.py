@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from torch import nn
 
 from mmaccel.engine.hooks.partial_backprop_hook import PartialBackpropHook
-from tests.builders import build, moco_config
+from tests.builders import build, moco_config, swav_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,34 +122,18 @@ def test_skipping_trains_blocks_that_are_not_adjacent(model, number):
     assert hook.draw(model, 3, 0).exit_stage == 4
 
 
-@pytest.mark.parametrize('number', [0, 5])
-def test_too_many_blocks_are_refused(model, number):
-    hook = PartialBackpropHook(update_scheme='skipping', num_blocks=number)
-    with pytest.raises(ValueError, match='cannot be chosen from 8; use 1 to 4'):
-        hook.before_train(runner_with(model))
-
-
-def test_unknown_scheme_is_refused():
-    with pytest.raises(ValueError, match='bp_to_input, skipping, nearby_block'):
-        PartialBackpropHook(update_scheme='all')
-
-
 @pytest.mark.parametrize(
-    ('probs', 'message'),
+    ('settings', 'message'),
     [
-        ((0.5, -0.1, 0.3, 0.3), 'must not be negative.*probability >= 0'),
-        ((0.5, float('nan'), 0.3, 0.3), 'must not be negative'),
-        ((0, 0, 0, 0), 'sums to zero.*positive probability'),
+        (dict(update_scheme='skipping', num_blocks=0), 'use 1 to 4'),
+        (dict(update_scheme='skipping', num_blocks=5), 'use 1 to 4'),
+        (dict(exit_probs=(0.5, 0.5)), r'2 values .* 4 exits.*0\.25, 0\.25, 0\.25'),
+        (dict(schedule=[dict(entry_probs=(1, 1, 1, 1, 1))]), 'entry_probs'),
     ],
 )
-def test_bad_probabilities_name_the_remedy(probs, message):
+def test_settings_that_do_not_fit_the_model_are_refused(model, settings, message):
+    hook = PartialBackpropHook(**settings)
     with pytest.raises(ValueError, match=message):
-        PartialBackpropHook(exit_probs=probs)
-
-
-def test_wrong_number_of_probabilities_names_the_right_one(model):
-    hook = PartialBackpropHook(exit_probs=(0.5, 0.5))
-    with pytest.raises(ValueError, match=r'2 values .* 4 exits.*0\.25, 0\.25, 0\.25'):
         hook.before_train(runner_with(model))
 
 
@@ -222,10 +206,12 @@ def test_the_best_preset_freezes_one_stage_from_half_and_two_from_three_quarters
     assert drawn == [(1, 4)] * 20 + [(2, 4)] * 10 + [(3, 4)] * 10
 
 
-def test_more_entries_than_stages_are_refused(model):
-    hook = PartialBackpropHook(schedule=[dict(entry_probs=(1, 1, 1, 1, 1))])
-    with pytest.raises(ValueError, match='entry_probs'):
-        hook.before_train(runner_with(model))
+def test_views_of_two_sizes_are_for_algorithms_of_two_views(model):
+    hook = PartialBackpropHook(schedule=[dict(view_scale=[2 / 3, 1])])
+    hook.check_model(model)
+    assert hook.draw(model, 0, 0).scale_of(0) == 2 / 3
+    with pytest.raises(ValueError, match='view_scale'):
+        hook.check_model(build(swav_config([2])))
 
 
 def test_distribution_weighs_stages_by_their_length(model):
@@ -292,6 +278,10 @@ def test_windows_are_not_scored_against_a_queue_that_is_not_filled():
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [
+        (dict(update_scheme='all'), 'bp_to_input, skipping, nearby_block'),
+        (dict(exit_probs=(0.5, -0.1, 0.3, 0.3)), 'exit_probs.*probability >= 0'),
+        (dict(exit_probs=(0.5, float('nan'), 0.3, 0.3)), 'exit_probs'),
+        (dict(exit_probs=(0, 0, 0, 0)), 'exit_probs.*positive probability'),
         (dict(num_blocks=3), 'num_blocks'),
         (dict(num_blocks=3, update_scheme='nearby_block'), 'num_blocks'),
         (dict(schedule=[{}], update_scheme='nearby_block'), 'schedule'),
@@ -299,7 +289,7 @@ def test_windows_are_not_scored_against_a_queue_that_is_not_filled():
         (dict(schedule=[{}], **LAST), 'exit_probs'),
     ],
 )
-def test_settings_that_would_be_ignored_are_refused(settings, named):
+def test_settings_that_cannot_be_or_would_be_ignored_are_refused(settings, named):
     with pytest.raises(ValueError, match=named):
         PartialBackpropHook(**settings)
 

@@ -37,6 +37,8 @@ def test_plans_are_all_that_may_be_drawn():
         ([dict(until=1.5)], 'until'),
         ([dict(view_scale='half')], 'view_scale'),
         ([dict(view_scale=0)], 'view_scale'),
+        ([dict(view_scale=(0.5, 2))], 'view_scale'),
+        ([dict(view_scale=(0.5, 1, 1))], 'view_scale'),
         ([dict(windows='none')], 'windows'),
         ([dict(loss_on='all')], 'loss_on'),
         ([dict(exit_probs=(0, 0, 0, 0))], 'exit_probs'),

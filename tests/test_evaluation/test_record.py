@@ -112,60 +112,33 @@ def test_refusals(tmp_path):
     assert not (tmp_path / 'result.json').exists()
 
 
-@pytest.mark.parametrize(
-    ('config', 'method', 'variant', 'views'),
-    [
-        ('accel/mocov1_r50_8xb32.py', 'Accel-MoCo', 'PB + HP', '2×224'),
-        ('accel/mocov2_r50_8xb32.py', 'Accel-MoCo v2', 'PB + HP', '2×224'),
-        ('accel/simclr_r50_8xb32.py', 'Accel-SimCLR', 'PB + HP', '2×224'),
-        ('accel/swav_r50_8xb32.py', 'Accel-SwAV 2×224', 'PB + HP', '2×224'),
-        (
-            'accel/swav_r50_8xb32-mcrop-2-4-160-96.py',
-            'Accel-SwAV 2×160 + 4×96',
-            'PB + HP',
-            '2×160 + 4×96',
-        ),
-        ('baselines/swav_r50_8xb32.py', 'SwAV 2×224', '', '2×224'),
-        ('ablations/mocov2_input-128.py', 'MoCo v2', '', '2×128'),
-        ('ablations/mocov2_pb.py', 'Accel-MoCo v2', 'PB', '2×224'),
-        ('ablations/mocov2_hp.py', 'Accel-MoCo v2', 'HP', '2×224'),
-        ('ablations/simclr_skipping.py', 'Accel-SimCLR', 'Skipping + HP', '2×224'),
-        (
-            'ablations/simclr_nearby-block.py',
-            'Accel-SimCLR',
-            'Nearby-Block + HP',
-            '2×224',
-        ),
-        (
-            'ablations/simclr_hard-example.py',
-            'Accel-SimCLR',
-            'PB + Hard Example',
-            '2×224',
-        ),
-        ('ablations/mocov2_easy-pair.py', 'Accel-MoCo v2', 'PB + Easy Pair', '2×224'),
-        (
-            'ablations/simclr_candidates-10.py',
-            'Accel-SimCLR',
-            'PB + HP M=10',
-            '2×224',
-        ),
-        (
-            'ablations/mocov2_cumulative.py',
-            'Accel-MoCo v2',
-            'PB + HP + cumulative',
-            '2×224',
-        ),
-        (
-            'ablations/mocov2_truncated-keys.py',
-            'Accel-MoCo v2',
-            'PB + HP + truncated keys',
-            '2×224',
-        ),
-    ],
-)
-def test_recipe_of_every_kind_of_config(config, method, variant, views):
-    found = recipe(f'configs/{config}')
-    assert found == (method, variant, views, 'ResNet-50', 'ImageNet')
+#: Method, variant and views of each config of `configs/`.
+RECIPES = {
+    'accel/mocov1_r50_8xb32': 'Accel-MoCo, PB + HP, 2×224',
+    'accel/mocov2_r50_8xb32': 'Accel-MoCo v2, PB + HP, 2×224',
+    'accel/simclr_r50_8xb32': 'Accel-SimCLR, PB + HP, 2×224',
+    'accel/swav_r50_8xb32': 'Accel-SwAV 2×224, PB + HP, 2×224',
+    'accel/swav_r50_8xb32-mcrop-2-4-160-96': (
+        'Accel-SwAV 2×160 + 4×96, PB + HP, 2×160 + 4×96'
+    ),
+    'baselines/swav_r50_8xb32': 'SwAV 2×224, , 2×224',
+    'ablations/mocov2_input-128': 'MoCo v2, , 2×128',
+    'ablations/mocov2_pb': 'Accel-MoCo v2, PB, 2×224',
+    'ablations/mocov2_hp': 'Accel-MoCo v2, HP, 2×224',
+    'ablations/simclr_skipping': 'Accel-SimCLR, Skipping + HP, 2×224',
+    'ablations/simclr_nearby-block': 'Accel-SimCLR, Nearby-Block + HP, 2×224',
+    'ablations/simclr_hard-example': 'Accel-SimCLR, PB + Hard Example, 2×224',
+    'ablations/mocov2_easy-pair': 'Accel-MoCo v2, PB + Easy Pair, 2×224',
+    'ablations/simclr_candidates-10': 'Accel-SimCLR, PB + HP M=10, 2×224',
+    'ablations/mocov2_cumulative': 'Accel-MoCo v2, PB + HP + cumulative, 2×224',
+    'ablations/mocov2_truncated-keys': 'Accel-MoCo v2, PB + HP + truncated keys, 2×224',
+}
+
+
+@pytest.mark.parametrize('config', RECIPES)
+def test_recipe_of_every_kind_of_config(config):
+    found = recipe(f'configs/{config}.py')
+    assert found == (*RECIPES[config].split(', '), 'ResNet-50', 'ImageNet')
 
 
 def test_recipe_of_upstream_and_small_configs():

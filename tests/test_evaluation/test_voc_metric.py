@@ -136,48 +136,16 @@ def test_figures_equal_plain_loops(seed):
             assert metrics[key] == pytest.approx(value, abs=1e-4), key
 
 
-def one_image(found, scores, boxes=((10, 10, 29, 29),), difficult=()):
-    def boxes_of(rows):
-        return torch.tensor(rows, dtype=torch.float).reshape(-1, 4)
-
-    def instances(rows):
-        return dict(
-            bboxes=boxes_of(rows), labels=torch.zeros(len(rows), dtype=torch.long)
-        )
-
-    return dict(
-        gt_instances=instances(boxes),
-        ignored_instances=instances(difficult),
-        pred_instances=dict(instances(found), scores=torch.tensor(scores)),
-    )
-
-
-def test_a_second_detection_of_an_object_is_wrong():
-    first, second = (10, 10, 29, 29), (50, 50, 69, 69)
-    samples = [
-        one_image([first, first, second], [0.9, 0.8, 0.7], boxes=[first, second]),
-        one_image([], []),
-    ]
-    metrics = measure(samples)
-    # of three objects one is found at precision 1, the next at 2/3, the last never
-    assert metrics['voc07_area/AP50'] == pytest.approx(100 * (1 + 2 / 3) / 3, abs=1e-4)
-    # recalls 0 to 0.3 at precision 1, to 0.6 at 2/3
-    assert metrics['voc07_11point/AP50'] == pytest.approx(
-        100 * (4 * 1 + 3 * 2 / 3) / 11, abs=1e-4
-    )
-
-
-def test_difficult_objects_count_neither_way():
-    hard = (50, 50, 69, 69)
-    found = (10, 10, 29, 29)
-    samples = [one_image([hard, hard, found], [0.9, 0.8, 0.7], difficult=[hard])] * 2
-    metrics = measure(samples)
-    assert metrics['voc07_area/AP'] == pytest.approx(100)
-    assert metrics['voc07_11point/AP'] == pytest.approx(100)
-
-
 def test_boxes_include_both_corners():
     # 20 x 20 pixels, 15 of 20 rows found: 0.75 with the corner's pixel, less without
-    metrics = measure([one_image([(10, 10, 29, 24)], [0.9])] * 2)
+    def instances(*boxes):
+        return dict(bboxes=torch.tensor(boxes), labels=torch.zeros(len(boxes)).long())
+
+    sample = dict(
+        gt_instances=instances((10.0, 10, 29, 29)),
+        ignored_instances=dict(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long()),
+        pred_instances=dict(instances((10.0, 10, 29, 24)), scores=torch.tensor([0.9])),
+    )
+    metrics = measure([sample] * 2)
     assert metrics['voc07_area/AP75'] == pytest.approx(100)
     assert metrics['voc07_area/AP'] == pytest.approx(60)  # 0.50 to 0.75 of ten

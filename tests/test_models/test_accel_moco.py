@@ -355,6 +355,10 @@ def test_without_the_hook_the_last_exit_is_trained_and_the_user_told(caplog):
         (dict(key_forward='half'), "use 'full' or 'truncated'"),
         (dict(loss_weights=(1, 1)), 'loss_weights'),
         (dict(channels=(64, 128, 256, 512)), r'set model.neck.in_channels=\(8, 16'),
+        (
+            dict(neck=moco_config(accel=False)['neck']),
+            r"model\.neck\.type='IntermediateNeck'",
+        ),
     ],
 )
 def test_bad_arguments_name_the_remedy(overrides, message):
@@ -362,24 +366,17 @@ def test_bad_arguments_name_the_remedy(overrides, message):
         build(moco_config(**overrides))
 
 
-def test_upstreams_neck_is_refused_with_the_remedy():
-    config = moco_config()
-    config['neck'] = moco_config(accel=False)['neck']
-    with pytest.raises(ValueError, match=r"model\.neck\.type='IntermediateNeck'"):
-        build(config)
-
-
-@pytest.mark.parametrize('count', [1, 3])
-def test_wrong_number_of_views_is_refused(count):
-    model = build(moco_config())
-    with pytest.raises(ValueError, match=f'gives {count} view.*num_views=2'):
-        model.loss(views(count=count), [])
-
-
-def test_queue_length_that_does_not_fit_names_one_that_does():
-    model = build(moco_config(queue_len=30))
-    with pytest.raises(ValueError, match=r'set model\.queue_len=28'):
-        model.loss(views(), [])
+@pytest.mark.parametrize(
+    ('queue_len', 'count', 'message'),
+    [
+        (32, 1, 'gives 1 view.*num_views=2'),
+        (32, 3, 'gives 3 view.*num_views=2'),
+        (30, 2, r'set model\.queue_len=28'),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(queue_len, count, message):
+    with pytest.raises(ValueError, match=message):
+        build(moco_config(queue_len=queue_len)).loss(views(count=count), [])
 
 
 def test_state_dict_keeps_upstreams_backbone_keys():

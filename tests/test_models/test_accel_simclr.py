@@ -8,12 +8,7 @@ import torch
 
 from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
-from tests.builders import (
-    CROP,
-    build,
-    simclr_config,
-    views,
-)
+from tests.builders import CROP, build, simclr_config, views
 from tests.steps import assert_same_states, sgd, step
 
 

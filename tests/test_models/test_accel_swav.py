@@ -12,13 +12,7 @@ from torch import nn
 from mmaccel.models.algorithms.accel_swav import same_size
 from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
-from tests.builders import (
-    CROP,
-    build,
-    multi_views,
-    swav_config,
-    views,
-)
+from tests.builders import CROP, build, multi_views, swav_config, views
 from tests.steps import assert_same_states, sgd, step
 from tests.test_compat.swav import upstream_sinkhorn
 

@@ -130,7 +130,6 @@ def test_global_random_state_is_untouched():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(crop_ratio=0), 'crop_ratio=0.75'),
         (dict(crop_ratio=1.2), 'crop_ratio=0.75'),
         (dict(num_candidates=0), 'use 1 or more'),
         (dict(after_stages=(0,)), r'after_stages=\(1, 2\)'),

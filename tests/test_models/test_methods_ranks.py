@@ -5,13 +5,7 @@ import torch
 from mmengine.dist import all_reduce
 
 from mmaccel.models.plan import StepPlan
-from tests.builders import (
-    build,
-    multi_views,
-    simclr_config,
-    swav_config,
-    views,
-)
+from tests.builders import build, multi_views, simclr_config, swav_config, views
 from tests.distributed import run_ranks
 
 HALF = 4  # images a rank

@@ -10,14 +10,7 @@ from mmselfsup.models.losses import swav_loss
 
 from mmaccel.models.losses import accel_swav_loss
 from mmaccel.models.plan import StepPlan
-from tests.builders import (
-    CROP,
-    build,
-    moco_config,
-    simclr_config,
-    swav_config,
-    views,
-)
+from tests.builders import CROP, build, moco_config, simclr_config, swav_config, views
 from tests.steps import sgd
 
 

@@ -78,3 +78,59 @@ def test_a_plan_may_say_which_losses_count(method, loss_on):
         losses_and_gradients(planned, images, says),
         losses_and_gradients(built_so, images, silent),
     )
+
+
+@pytest.mark.parametrize('scale', [(0.75, 1.0), (1.0, 0.5)])
+def test_moco_may_see_query_and_keys_in_two_sizes(scale):
+    """Against a model that gets both in the right size, on whole maps."""
+    model = build(moco_config())
+    same = copy.deepcopy(model)
+    images = views(batch=4, seed=3)
+    small = [
+        interpolate(x, scale_factor=s, mode='bilinear', antialias=True) if s < 1 else x
+        for x, s in zip(images, scale)
+    ]
+    planned = StepPlan(exit_stage=3, view_scale=scale)
+    assert_same(
+        losses_and_gradients(model, images, planned),
+        losses_and_gradients(same, small, StepPlan(exit_stage=3)),
+    )
+
+
+def test_simclr_may_see_its_views_in_two_sizes():
+    """Against one forward pass per view and a plain NT-Xent."""
+    model = build(simclr_config()).double()
+    plain = copy.deepcopy(model)
+    images = [view.double() for view in views(batch=4, seed=3)]
+    plan = StepPlan(exit_stage=4, view_scale=(0.5, 1.0))
+    losses, gradients = losses_and_gradients(model, images, plan)
+    images[0] = interpolate(images[0], size=(32, 32), mode='bilinear', antialias=True)
+    z = [plain.neck((plain.backbone(view)[-1],))[0] for view in images]
+    z = torch.stack(z, 1).flatten(0, 1)
+    z = z / z.norm(dim=1, keepdim=True)
+    similarity = (z @ z.t()) / 0.1
+    similarity = similarity.masked_fill(torch.eye(8, dtype=torch.bool), -torch.inf)
+    loss = torch.nn.functional.cross_entropy(similarity, torch.arange(8) ^ 1)
+    loss.backward()
+    assert float(losses['loss_exit4']) == pytest.approx(float(loss), abs=1e-5)
+    for name, parameter in plain.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(
+                gradients[name], parameter.grad, rtol=1e-4, atol=1e-6
+            )
+
+
+@pytest.mark.parametrize('method', ['moco', 'simclr'])
+@pytest.mark.parametrize('layer', ['HardPairCropLayer', 'HardExampleLayer'])
+def test_views_of_two_sizes_may_be_cut(method, layer):
+    model = build(METHODS[method](crop_layer=dict(type=layer)))
+    model.plan = StepPlan(exit_stage=3, window_seed=(1, 2), view_scale=(0.75, 1.0))
+    seen = []
+    model.backbone.layer3.register_forward_hook(lambda *args: seen.append(args[1][0]))
+    model.loss(views(batch=8, size=96), [])
+    # 72 px give 9 cells after stage 2, windows 7 and then 6; 96 px give 12, 9 and 7
+    sides = {'HardPairCropLayer': [6, 7], 'HardExampleLayer': [9, 12]}[layer]
+    sizes = [tuple(x.shape[::3]) for x in seen]
+    count = 8 if layer == 'HardPairCropLayer' else 2
+    expected = [(count, side) for side in sides]
+    assert sizes == (expected if method == 'simclr' else expected[:1])

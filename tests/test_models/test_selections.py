@@ -8,13 +8,7 @@ import torch
 from mmaccel.models.layers import HardExampleLayer, HardPairCropLayer
 from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.batch_shuffle import BatchShuffle
-from tests.builders import (
-    CROP,
-    build,
-    moco_config,
-    simclr_config,
-    views,
-)
+from tests.builders import CROP, build, moco_config, simclr_config, views
 from tests.distributed import run_ranks
 from tests.steps import sgd, step
 

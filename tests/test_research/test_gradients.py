@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 from research import gradients as tool
-from research.study.detached_exits import DetachedExitsHook
+from research.parts import DetachedExitsHook
 from research.study.gradients import (
     OTHER_VIEWS,
     WHOLE,

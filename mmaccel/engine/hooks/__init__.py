@@ -1,7 +1,6 @@
 """Hooks, each with one duty."""
 
 from .bad_sample_hook import BadSampleHook
-from .channels_last_hook import ChannelsLastHook
 from .checkpoint_hook import SafeCheckpointHook
 from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
@@ -19,5 +18,4 @@ __all__ = [
     'CurvesHook',
     'StuckLossHook',
     'ThroughputHook',
-    'ChannelsLastHook',
 ]

@@ -1,7 +1,7 @@
 """Stop when the loss is not a number."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
@@ -24,13 +24,7 @@ class InvalidLossHook(Hook):
     # the message hub has the loss, nothing has been saved
     priority = 'HIGH'
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Check the loss, which the message hub already has on the CPU."""
         scalars = runner.message_hub.log_scalars
         if 'train/loss' not in scalars:

@@ -1,17 +1,19 @@
 """Draws what every optimizer update trains."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
+from mmaccel.models.algorithms import AccelMixin
 from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.checks import check_has_exits, check_num_blocks
 from mmaccel.renamed import schedule_from_phases
@@ -106,7 +108,7 @@ class PartialBackpropHook(Hook):
         self.measure_interval = measure_interval
         self._seed: int | None = None
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Reject what cannot work, naming the remedy, and agree on the seed."""
         model = get_model(runner.model)
         self.check_model(model)
@@ -129,7 +131,7 @@ class PartialBackpropHook(Hook):
         broadcast(seed, src=0)
         self._seed = int(seed)
 
-    def check_model(self, model: torch.nn.Module) -> None:
+    def check_model(self, model: Any) -> None:
         """Reject a model that this hook cannot drive.
 
         Raises:
@@ -140,11 +142,13 @@ class PartialBackpropHook(Hook):
         if self.num_blocks is not None:
             check_num_blocks(self.num_blocks, model.num_blocks)
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
         """Draw this update's plan and hand it to the model."""
         assert self._seed is not None, 'before_train sets the seed'
         model = get_model(runner.model)
-        counts = runner.optim_wrapper._accumulative_counts
+        counts = cast(OptimWrapper, runner.optim_wrapper)._accumulative_counts
         update = runner.iter // counts
         stage = stage_at(self.schedule, update * counts / runner.max_iters)
         model.plan = replace(
@@ -155,13 +159,13 @@ class PartialBackpropHook(Hook):
         )
         runner.message_hub.update_scalar('train/exit', model.plan.exit_stage)
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Take the plan back."""
         get_model(runner.model).plan = None
 
     def draw(
         self,
-        model: torch.nn.Module,
+        model: AccelMixin,
         seed: int,
         update: int,
         stage: TrainingStage | None = None,
@@ -179,7 +183,7 @@ class PartialBackpropHook(Hook):
         return StepPlan(len(stage.exit_probs), blocks=blocks)
 
     def distribution(
-        self, model: torch.nn.Module, samples: int = 16
+        self, model: AccelMixin, samples: int = 16
     ) -> list[tuple[float, StepPlan]]:
         """All plans with their probabilities; for ``'skipping'`` an equal sample.
 

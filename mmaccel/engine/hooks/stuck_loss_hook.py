@@ -1,6 +1,7 @@
 """Warn when a loss stays at its chance level."""
 
 from collections import defaultdict
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -48,11 +49,7 @@ class StuckLossHook(Hook):
         self._losses.clear()
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: dict | None = None,
+        self, runner: Runner, *_: Any, outputs: dict | None = None, **__: Any
     ) -> None:
         """Note the losses of this iteration, which the message hub has as numbers."""
         for key in outputs or ():

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -57,13 +58,7 @@ class ThroughputHook(Hook):
         """Start the clock."""
         self._mark = self._now()
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Add the time since the last call."""
         now = self._now()
         seconds = runner.message_hub.get_info('train_seconds') + now - self._mark

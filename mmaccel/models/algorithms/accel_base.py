@@ -1,7 +1,5 @@
 """What every accelerated algorithm shares: its exits, its settings, its checks."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -125,16 +123,16 @@ class AccelMixin:
         cuts = self.crop_after if plan.windows else ()
         return [*sorted({stage for stage in cuts if stage < last}), last]
 
-    def trained_pass(self, images: Tensor, plan: StepPlan) -> StagePass:
+    def trained_pass(self, images: Tensor, plan: StepPlan, view: int = 0) -> StagePass:
         """Put images (N, C, H, W) before the backbone, recording what a plan trains."""
         stages = self.stages('query', self.backbone, plan.blocks)
-        x = self.resize_and_layout(images, plan)
+        x = self.resize_and_layout(images, plan.scale_of(view))
         return StagePass(stages, x, record_from=plan.first_stage)
 
-    def resize_and_layout(self, images: Tensor, plan: StepPlan) -> Tensor:
+    def resize_and_layout(self, images: Tensor, scale: float) -> Tensor:
         """Images (N, C, H, W) in the size and layout that the network is to see."""
-        if plan.view_scale != 1:
-            size = [max(1, round(plan.view_scale * s)) for s in images.shape[2:]]
+        if scale != 1:
+            size = [max(1, round(scale * s)) for s in images.shape[2:]]
             images = nn.functional.interpolate(
                 images, size, mode='bilinear', antialias=True
             )
@@ -157,10 +155,9 @@ class AccelMixin:
         if not self.compile_stages or not self.training or blocks is not None:
             return split_stages(backbone, blocks)
         if name not in self._compiled:
-            backend = self.compile_stages
-            options = {} if backend is True else {'backend': backend}
+            backend = 'inductor' if self.compile_stages is True else self.compile_stages
             self._compiled[name] = [
-                torch.compile(stage, dynamic=False, **options)
+                torch.compile(stage, dynamic=False, backend=backend)
                 for stage in split_stages(backbone)
             ]
         return self._compiled[name]

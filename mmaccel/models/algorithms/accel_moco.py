@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -14,6 +14,7 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor, nn
 
+from ..necks import IntermediateNeck
 from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
 from ..utils.checks import check_queue_len, check_views
@@ -55,6 +56,7 @@ class AccelMoCo(AccelMixin, MoCo):
     """
 
     encoder_k: FusedEMA
+    two_sizes = True  # a step may give query and keys a size each
 
     def __init__(
         self,
@@ -82,12 +84,11 @@ class AccelMoCo(AccelMixin, MoCo):
         )
         feat_dim = self.queue.size(0)
         del self.queue, self.queue_ptr  # upstream's single queue
-        self.queues = nn.ModuleList(
-            FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)
-        )
+        queues = [FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)]
+        self.queues = cast(Sequence[FeatureQueue], nn.ModuleList(queues))
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 
@@ -185,7 +186,7 @@ class AccelMoCo(AccelMixin, MoCo):
         return similarity.gather(-1, others.expand(*q.shape[:-1], -1))
 
     @property
-    def key_neck(self) -> nn.Module:
+    def key_neck(self) -> IntermediateNeck:
         """Projectors of the key encoder."""
         return self.encoder_k.module[1]
 
@@ -196,7 +197,9 @@ class AccelMoCo(AccelMixin, MoCo):
         self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
         images, shuffle = BatchShuffle.draw(images)
         stages = self.stages('key', self.encoder_k.module[0])
-        return StagePass(stages, self.resize_and_layout(images, plan)), shuffle
+        return StagePass(
+            stages, self.resize_and_layout(images, plan.scale_of(1))
+        ), shuffle
 
     def score_windows(
         self,

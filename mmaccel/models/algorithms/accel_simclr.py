@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.dist import get_rank
@@ -16,6 +18,7 @@ from torch import Tensor
 from ..utils.checks import check_views
 from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
+from ..utils.stages import StagePass
 from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
@@ -44,12 +47,14 @@ class AccelSimCLR(AccelMixin, SimCLR):
         1 / world size of that of one process with the whole batch.
     """
 
+    two_sizes = True  # a step may give the two views a size each
+
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) by upstream's formula."""
         return z / (torch.norm(z, p=2, dim=1, keepdim=True) + 1e-10)
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 
@@ -70,25 +75,31 @@ class AccelSimCLR(AccelMixin, SimCLR):
         generator = plan.window_generator()
         own: dict[int, Tensor] = {}  # stage to unit vectors (2N, D) of this rank
 
-        images = torch.stack(inputs, 1).flatten(0, 1)  # an image's views side by side
-        views = self.trained_pass(images, plan)
+        if plan.scale_of(0) == plan.scale_of(1):  # one batch of all views, as upstream
+            passes = [self.trained_pass(side_by_side(inputs), plan)]
+        else:
+            passes = [self.trained_pass(x, plan, view) for view, x in enumerate(inputs)]
         for stop in self.stops(plan, last=plan.exit_stage):
-            for stage, x in views.run_to(stop):
-                if stage in loss_stages:
-                    own[stage] = self.project(self.neck, x, stage)
+            z: dict[int, list[Tensor]] = {}
+            for views in passes:
+                for stage, x in views.run_to(stop):
+                    if stage in loss_stages:
+                        vectors = self.project(self.neck, x, stage)
+                        z.setdefault(stage, []).append(vectors)
+            own.update((stage, side_by_side(parts)) for stage, parts in z.items())
             if stop < plan.exit_stage:  # pass on the hardest pair of windows
-                score = partial(self.score_windows, stop, views.x)
-                views.x = self.crop_layer.side_by_side(views.x, score, generator)
+                score = partial(self.score_windows, stop, [x.x for x in passes])
+                self.crop(passes, score, generator)
 
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
-            z = torch.cat(GatherLayer.apply(own[stage]))  # (2N, D) of all ranks
-            with full_precision(z.device):
-                (z,) = at_least_fp32(z)
-                similarity = torch.matmul(z, z.permute(1, 0))
-                rows = torch.arange(len(z), device=z.device)
+            every = torch.cat(GatherLayer.apply(own[stage]))  # (2N, D) of all ranks
+            with full_precision(every.device):
+                (every,) = at_least_fp32(every)
+                similarity = torch.matmul(every, every.permute(1, 0))
+                rows = torch.arange(len(every), device=every.device)
                 pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
-                neg = similarity.gather(1, other_images(rows, len(z)))
+                neg = similarity.gather(1, other_images(rows, len(every)))
                 loss = self.head(pos, neg)
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
@@ -96,8 +107,27 @@ class AccelSimCLR(AccelMixin, SimCLR):
                 losses.update(pair_statistics(own[stage], pos, neg, stage, chance))
         return losses
 
+    def crop(
+        self,
+        passes: Sequence[StagePass],
+        score: Callable[[Tensor, Tensor], Tensor],
+        generator: torch.Generator | None,
+    ) -> None:
+        """Let the hardest pair of windows of each image take the place of its maps."""
+        if len(passes) == 1:
+            (views,) = passes
+            views.x = self.crop_layer.side_by_side(views.x, score, generator)
+            return
+        first, second = passes
+        pair = self.crop_layer(first.x, second.x, score, generator)
+        first.x, second.x = pair.x_q, pair.x_k
+
     def score_windows(
-        self, stage: int, maps: Tensor, pooled_1: Tensor, pooled_2: Tensor
+        self,
+        stage: int,
+        maps: Sequence[Tensor],
+        pooled_1: Tensor,
+        pooled_2: Tensor,
     ) -> Tensor:
         """Loss of each pair of candidate windows after a stage (equation 4).
 
@@ -106,14 +136,15 @@ class AccelSimCLR(AccelMixin, SimCLR):
 
         Args:
             stage (int): Stage the maps come from.
-            maps (Tensor): (2N, C, H, W) uncropped maps, views side by side.
+            maps (Sequence[Tensor]): Uncropped maps, (2N, C, H, W) with views side by
+                side, or (N, C, H, W) of each view.
             pooled_1 (Tensor): (N, M, C) windows of the first views.
             pooled_2 (Tensor): (N, M, C) windows of the second views.
 
         Returns:
             Tensor: (N, M, M) losses.
         """
-        whole = maps.mean(dim=(2, 3)).unsqueeze(1)  # (2N, 1, C)
+        whole = side_by_side([x.mean(dim=(2, 3)) for x in maps]).unsqueeze(1)
         negatives = concat_all_gather(
             self.project_windows(self.neck, whole, stage)[:, 0]
         )
@@ -122,16 +153,23 @@ class AccelSimCLR(AccelMixin, SimCLR):
             for pooled in (pooled_1, pooled_2)
         )
         count = len(first)
-        rows = 2 * (torch.arange(count, device=maps.device) + get_rank() * count)
+        rows = 2 * (torch.arange(count, device=first.device) + get_rank() * count)
         others = other_images(rows, len(negatives))  # (N, 2N - 2)
 
         def against_others(q: Tensor) -> Tensor:
             columns = others.unsqueeze(1).expand(-1, q.size(1), -1)
             return torch.matmul(q, negatives.t()).gather(2, columns)
 
-        with full_precision(maps.device):
+        with full_precision(first.device):
             first, second, negatives = at_least_fp32(first, second, negatives)
             pos = torch.einsum('npd,nqd->npq', first, second)
             forth = self.head.score(pos, against_others(first))
             back = self.head.score(pos.transpose(1, 2), against_others(second))
         return forth + back.transpose(1, 2)
+
+
+def side_by_side(views: Sequence[Tensor]) -> Tensor:
+    """Rows (N, ...) of each view as (V * N, ...), those of an image together."""
+    if len(views) == 1:
+        return views[0]
+    return torch.stack(list(views), dim=1).flatten(0, 1)

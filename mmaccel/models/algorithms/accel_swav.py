@@ -1,7 +1,5 @@
 """Accel-SwAV: SwAV with a loss after every stage, exits and windows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -64,7 +62,7 @@ class AccelSwAV(AccelMixin, SwAV):
         return neck([(x,)], stage)[0]
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **kwargs
+        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 

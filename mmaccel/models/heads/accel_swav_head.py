@@ -1,7 +1,5 @@
 """One SwAV loss, with its prototypes and queue, per exit."""
 
-from __future__ import annotations
-
 import copy
 
 from mmengine.model import BaseModule

@@ -1,8 +1,7 @@
 """Cutting one window out of each feature map, with the gradient of slicing."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ class _CropWindows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(corners)
         ctx.shape, ctx.size = x.shape, size
         if x.device.type == 'cpu':
@@ -43,7 +42,7 @@ class _CropWindows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (corners,) = ctx.saved_tensors
         out = _empty_like(grad, ctx.shape).zero_()
         if grad.device.type == 'cpu':
@@ -63,13 +62,13 @@ def _empty_like(x: Tensor, shape: Sequence[int]) -> Tensor:
     )
 
 
-def _slices(corners: Tensor, size: tuple[int, int]):
+def _slices(corners: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, ...]]:
     height, width = size
     for top, left in corners.tolist():
         yield slice(None), slice(top, top + height), slice(left, left + width)
 
 
-def _indices(corners: Tensor, size: tuple[int, int]):
+def _indices(corners: Tensor, size: tuple[int, int]) -> tuple[Tensor | slice, ...]:
     device = corners.device
     rows = corners[:, :1] + torch.arange(size[0], device=device)  # (N, h)
     columns = corners[:, 1:] + torch.arange(size[1], device=device)  # (N, w)

@@ -1,14 +1,12 @@
 """Hard examples: pass on only the images whose loss is largest."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmselfsup.registry import MODELS
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from .hard_pair_crop import CropResult, check_stages
+from .hard_pair_crop import CropResult, Reorder, Score, check_stages
 
 
 @MODELS.register_module()
@@ -53,9 +51,9 @@ class HardExampleLayer(nn.Module):
         self,
         x_q: Tensor,
         x_k: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        score: Score,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
     ) -> CropResult:
         """Drop all but the hardest images.
 
@@ -73,10 +71,7 @@ class HardExampleLayer(nn.Module):
         return CropResult(x_q[kept], x_k[rows], kept=kept)
 
     def side_by_side(
-        self,
-        x: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
+        self, x: Tensor, score: Score, generator: Generator | None = None
     ) -> Tensor:
         """Drop all but the hardest images where views lie next to each other.
 
@@ -92,7 +87,7 @@ class HardExampleLayer(nn.Module):
         return x[torch.stack((2 * kept, 2 * kept + 1), dim=1).flatten()]
 
     @torch.no_grad()
-    def hardest(self, x_q: Tensor, x_k: Tensor, score: Callable) -> Tensor:
+    def hardest(self, x_q: Tensor, x_k: Tensor, score: Score) -> Tensor:
         """Indices (n,) of the images with the largest loss, ascending."""
         losses = score(*(x.mean(dim=(2, 3)).unsqueeze(1) for x in (x_q, x_k)))
         hardest = losses.flatten().argsort(descending=True, stable=True)
@@ -101,8 +96,8 @@ class HardExampleLayer(nn.Module):
     def random(
         self,
         x: Tensor,
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
         num_images: int | None = None,
     ) -> CropResult:
         """Keep as many random images, where there is no partner to score against.
@@ -126,9 +121,7 @@ class HardExampleLayer(nn.Module):
         return f'after_stages={self.after_stages}, keep={self.keep}'
 
 
-def _key_rows(
-    kept: Tensor, count: int, to_key_order: Callable[[Tensor], Tensor] | None
-) -> Tensor:
+def _key_rows(kept: Tensor, count: int, to_key_order: Reorder | None) -> Tensor:
     """Rows of the keys that belong to the images kept."""
     if to_key_order is None:
         return kept

@@ -4,15 +4,13 @@ Convention: a window is the pair (top, left) of its first row and column; it cov
 rows ``top`` to ``top + height - 1`` and columns ``left`` to ``left + width - 1``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from mmselfsup.registry import MODELS
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from mmaccel.renamed import renamed
 
@@ -22,6 +20,10 @@ from .crop_windows import crop_windows
 PREFERENCES = ('hard', 'easy', 'random')
 
 Size = tuple[int, int]
+#: From the pooled candidates of each map to a loss per pair, or per candidate.
+Score = Callable[..., Tensor]
+#: Brings rows from image order to that of the keys, where the two differ.
+Reorder = Callable[[Tensor], Tensor]
 
 
 class CropResult(NamedTuple):
@@ -42,10 +44,10 @@ class CropResult(NamedTuple):
 class WindowTrace(NamedTuple):
     """How windows were chosen, all in the order of the images.
 
-    ``map_size, size``: rows and columns of the maps and of a window; ``corners``: one
-    (N, M, 2) of candidates for each of a pair's two maps, or a single one; ``losses``:
-    (N, M, M) of pairs or (N, M), None where nothing was scored; ``chosen``: one (N,) of
-    indices of candidates for each of ``corners``.
+    ``map_size, size``: rows and columns of the first map and of its windows;
+    ``corners``: one (N, M, 2) of candidates for each of a pair's two maps, or a single
+    one; ``losses``: (N, M, M) of pairs or (N, M), None where nothing was scored;
+    ``chosen``: one (N,) of indices of candidates for each of ``corners``.
     """
 
     map_size: Size
@@ -86,7 +88,7 @@ def draw_windows(
     num_candidates: int,
     map_size: Size,
     size: Size,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Draw windows uniformly, independently for every map and candidate.
 
@@ -204,9 +206,9 @@ class HardPairCropLayer(nn.Module):
         self,
         x_q: Tensor,
         x_k: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        score: Score,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
     ) -> CropResult:
         """Crop both maps of each image to the pair that :meth:`pick` picks.
 
@@ -219,10 +221,7 @@ class HardPairCropLayer(nn.Module):
         return CropResult(self.cut(x_q, at_q), self.cut(x_k, at_k), at_q, at_k)
 
     def side_by_side(
-        self,
-        x: Tensor,
-        score: Callable[[Tensor, Tensor], Tensor],
-        generator: torch.Generator | None = None,
+        self, x: Tensor, score: Score, generator: Generator | None = None
     ) -> Tensor:
         """Crop to hardest pairs where an image's two views lie next to each other.
 
@@ -237,10 +236,7 @@ class HardPairCropLayer(nn.Module):
         return self.cut(x, corners.flatten(0, 1))
 
     def crop_each(
-        self,
-        x: Tensor,
-        score: Callable[[Tensor], Tensor],
-        generator: torch.Generator | None = None,
+        self, x: Tensor, score: Score, generator: Generator | None = None
     ) -> Tensor:
         """Crop every map to its own hardest window, where the loss separates.
 
@@ -260,9 +256,9 @@ class HardPairCropLayer(nn.Module):
     def pick(
         self,
         maps: tuple[Tensor, ...],
-        score: Callable[..., Tensor],
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        score: Score,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
     ) -> list[Tensor]:
         """Draw M candidates per map and pick a pair of them, or one of a single map.
 
@@ -279,15 +275,18 @@ class HardPairCropLayer(nn.Module):
         Returns:
             list[Tensor]: (N, 2) top and left cells per map, in the map's order.
         """
-        size = self._size(maps[0])
-        drawn = [self._draw(x, size, generator) for x in maps]  # (N, M, 2), by image
+        sizes = [self._size(x) for x in maps]
+        drawn = [self._draw(x, generator) for x in maps]  # (N, M, 2), by image
         corners = list(drawn)
         if to_key_order is not None:
             corners[1] = to_key_order(drawn[1])
         losses = None
         picked = [drawn[0].new_zeros(len(maps[0]))] * len(maps)
-        if self.scores and size != tuple(maps[0].shape[-2:]):
-            pooled = [pool_windows(x, at, size) for x, at in zip(maps, corners)]
+        whole = [(x.shape[-2], x.shape[-1]) for x in maps]
+        if self.scores and sizes != whole:
+            pooled = [
+                pool_windows(x, at, size) for x, at, size in zip(maps, corners, sizes)
+            ]
             losses = score(*pooled)
             flat = losses.flatten(1)
             index = flat.argmax(1) if self.prefer == 'hard' else flat.argmin(1)
@@ -296,8 +295,7 @@ class HardPairCropLayer(nn.Module):
                 p = torch.div(index, self.num_candidates, rounding_mode='floor')
                 picked = [p, *picked]
         if self.watcher is not None:
-            height, width = maps[0].shape[-2:]
-            self.watcher(WindowTrace((height, width), size, drawn, losses, picked))
+            self.watcher(WindowTrace(whole[0], sizes[0], drawn, losses, picked))
         if to_key_order is not None and losses is not None:
             picked = [picked[0], to_key_order(picked[1])]
         image = torch.arange(len(maps[0]), device=maps[0].device)
@@ -306,8 +304,8 @@ class HardPairCropLayer(nn.Module):
     def random(
         self,
         x: Tensor,
-        generator: torch.Generator | None = None,
-        to_key_order: Callable[[Tensor], Tensor] | None = None,
+        generator: Generator | None = None,
+        to_key_order: Reorder | None = None,
         num_images: int | None = None,
     ) -> CropResult:
         """Crop one random window per map, where there is no partner to score against.
@@ -318,7 +316,7 @@ class HardPairCropLayer(nn.Module):
             to_key_order (Callable, optional): Not needed here.
             num_images (int, optional): Not needed here.
         """
-        corners = self._draw(x, self._size(x), generator)[:, 0]
+        corners = self._draw(x, generator)[:, 0]
         return CropResult(None, self.cut(x, corners), corners_k=corners)
 
     def cut(self, x: Tensor, corners: Tensor) -> Tensor:
@@ -328,9 +326,11 @@ class HardPairCropLayer(nn.Module):
     def _size(self, x: Tensor) -> Size:
         return window_size(x.shape[-2], x.shape[-1], self.crop_ratio)
 
-    def _draw(self, x: Tensor, size: Size, generator: torch.Generator | None) -> Tensor:
+    def _draw(self, x: Tensor, generator: Generator | None) -> Tensor:
         map_size = (x.shape[-2], x.shape[-1])
-        corners = draw_windows(len(x), self.num_candidates, map_size, size, generator)
+        corners = draw_windows(
+            len(x), self.num_candidates, map_size, self._size(x), generator
+        )
         return corners.to(x.device, non_blocking=True)
 
     def extra_repr(self) -> str:

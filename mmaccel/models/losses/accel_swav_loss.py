@@ -1,7 +1,5 @@
 """Upstream's SwAV loss, with codes and window losses to choose by."""
 
-from __future__ import annotations
-
 import torch
 from mmselfsup.models.losses import SwAVLoss
 from mmselfsup.registry import MODELS

@@ -1,7 +1,5 @@
 """A norm layer between a backbone and the heads of a downstream model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from mmcv.cnn import build_norm_layer

@@ -1,7 +1,5 @@
 """One projector per exit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

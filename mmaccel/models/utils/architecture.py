@@ -1,7 +1,5 @@
 """Which ResNet some weights belong to, and that network in three libraries."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

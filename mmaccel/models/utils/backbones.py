@@ -1,10 +1,9 @@
 """What a ResNet-family backbone consists of."""
 
-from __future__ import annotations
-
 import copy
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def stage_names(backbone: nn.Module) -> list[str]:
@@ -24,7 +23,7 @@ def stage_names(backbone: nn.Module) -> list[str]:
     return names
 
 
-def view_with(module: nn.Module, children: dict[str, nn.Module]) -> nn.Module:
+def view_with(module: nn.Module, children: Mapping[str, nn.Module]) -> nn.Module:
     """Shallow copy of a module in which some children are others.
 
     Parameters, buffers and all other children are shared; the module is not changed.
@@ -54,3 +53,14 @@ def stage_channels(backbone: nn.Module) -> list[int]:
             declared = norms[-1].num_features
         channels.append(int(declared))
     return channels
+
+
+def last_map(output: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """The last map of what a backbone returns, which is one or several."""
+    return output[-1] if isinstance(output, (tuple, list)) else output
+
+
+def pooled_map(output: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """The last map (N, C, H, W) averaged over its area; vectors as they are."""
+    last = last_map(output)
+    return last.flatten(2).mean(2) if last.ndim > 2 else last

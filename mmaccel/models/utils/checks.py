@@ -1,7 +1,5 @@
 """Rules that settings must keep, asked before a run and again while it goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """First-in first-out queue of feature vectors that lives in the checkpoint."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The key encoder's moving average in a few kernels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ class FusedEMA(ExponentialMovingAverage):
         momentum (float): Share of the new parameters, in (0, 1).
     """
 
+    module: Any  # the average: a copy of the model
     steps: Tensor  # updates so far
 
     def __init__(self, model: nn.Module, momentum: float) -> None:

@@ -1,7 +1,5 @@
 """Numbers that tell a collapsed representation from a healthy one."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

@@ -1,7 +1,5 @@
 """Residual blocks whose gradient passes along the shortcut alone (Section 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import torch
@@ -15,11 +13,11 @@ class _WithoutGradient(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self._modules['module'] = module
+        self.module = module
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        return self._modules['module'](x)
+        return self.module(x)
 
 
 def train_only(

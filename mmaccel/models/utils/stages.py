@@ -1,13 +1,11 @@
 """Backbones cut into stages, and passes that run through them as far as is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from .backbones import stage_names, view_with
+from .backbones import last_map, stage_names, view_with
 from .skipping import train_only
 
 Stage = Callable[[Tensor], Tensor]
@@ -45,11 +43,7 @@ def split_stages(
         backbone, {names[0]: stages[0], **{name: nn.Identity() for name in names[1:]}}
     )
 
-    def stem_and_first(x: Tensor) -> Tensor:
-        out = first(x)
-        return out[-1] if isinstance(out, (tuple, list)) else out
-
-    return [stem_and_first, *stages[1:]]
+    return [lambda x: last_map(first(x)), *stages[1:]]
 
 
 class StagePass:

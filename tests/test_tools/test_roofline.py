@@ -1,10 +1,13 @@
 """Work and least time of a step, by hand."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
 
-from mmaccel.analysis.roofline import Ceilings, measure_ceilings, roofline_of_step
+from benchmarks import roofline as tool
+from benchmarks.ceilings import Ceilings, measure_ceilings, roofline_of_step
 
 
 class Step:
@@ -42,3 +45,20 @@ def test_ceilings_are_of_a_computer():
     ceilings = measure_ceilings(rounds=1)
     assert 1e8 < ceilings.flops < 1e15
     assert 1e8 < ceilings.bytes < 1e14
+
+
+def test_the_command_sets_each_exit_beside_the_baseline(tmp_path, monkeypatch, capsys):
+    ceilings = Ceilings(flops=1e9, bytes=1e9)
+    monkeypatch.setattr('benchmarks.ceilings.measure_ceilings', lambda: ceilings)
+    out = tmp_path / 'roofline.json'
+    config = 'configs/small/accel-mocov2_r18_cifar10.py'
+    argv = [config, '--batch-size', '2', '--size', '16', '--json', str(out)]
+    assert tool.main(argv) == 0
+    report = json.loads(out.read_text())
+    times, probs = report['roofline_ms'], report['exit_probs']
+    assert list(times) == ['1', '2', '3', '4', 'baseline', 'expected']
+    assert times['1'] < times['2'] < times['3'] < times['4'] < times['baseline']
+    expected = sum(p * times[name] for name, p in probs.items())
+    assert times['expected'] == pytest.approx(expected, abs=0.1)
+    assert report['ratio'] == pytest.approx(expected / times['baseline'], abs=1e-3)
+    assert f'ratio{report["ratio"]:21.3f}' in capsys.readouterr().out

@@ -8,9 +8,9 @@ from mmengine.registry import init_default_scope
 from mmselfsup.registry import DATASETS
 from PIL import Image
 
-from mmaccel.datasets import FolderInMemory
 from mmaccel.engine.config import load_config, prepare_config
 from mmaccel.errors import ConfigError
+from research.parts import FolderInMemory
 
 CONFIG = str(Path(__file__).parents[2] / 'research/configs/mocov2_r18_cifar10.py')
 FILES = {'cat': 'abcdefg', 'dog': 'abcd', 'eel': 'ab'}

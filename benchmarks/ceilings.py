@@ -1,4 +1,4 @@
-"""The roofline of a step: the least time its operations take at a device's ceilings."""
+"""What a CPU reaches at best, and the least time of a step's operations there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
-
-from mmaccel.models.plan import StepPlan
-
-from .step import StepRunner
 
 
 class Ceilings(NamedTuple):
@@ -31,41 +27,30 @@ class Roofline(NamedTuple):
     seconds: float
 
 
-def measure_ceilings(device: str = 'cpu', rounds: int = 5) -> Ceilings:
-    """Measure what a device reaches with work that suits it best.
+def measure_ceilings(rounds: int = 5) -> Ceilings:
+    """Measure what the CPU reaches with work that suits it best.
 
     Args:
-        device (str): Torch device. Defaults to ``'cpu'``.
         rounds (int): The best of so many counts. Defaults to 5.
 
     Returns:
-        Ceilings: Of an fp32 matrix product of side 2048 (4096 on other devices) and
-        of copying 256 MiB, which reads and writes each byte once.
+        Ceilings: Of an fp32 matrix product of side 2048 and of copying 256 MiB, which
+        reads and writes each byte once.
     """
-    side = 2048 if device == 'cpu' else 4096
-    a, b = (
-        torch.randn(side, side, device=device),
-        torch.randn(side, side, device=device),
-    )
-    source = torch.zeros(2**26, device=device)
+    a, b = torch.randn(2, 2048, 2048)
+    source = torch.zeros(2**26)
     target = torch.empty_like(source)
-    product = _best(lambda: torch.mm(a, b), device, rounds)
-    copy = _best(lambda: target.copy_(source), device, rounds)
-    return Ceilings(2 * side**3 / product, 2 * source.nbytes / copy)
+    product = _best(lambda: torch.mm(a, b), rounds)
+    copy = _best(lambda: target.copy_(source), rounds)
+    return Ceilings(2 * 2048**3 / product, 2 * source.nbytes / copy)
 
 
-def roofline_of_step(
-    runner: StepRunner, ceilings: Ceilings, plan: StepPlan | None = None
-) -> Roofline:
+def roofline_of_step(runner: Any, ceilings: Ceilings, plan: Any = None) -> Roofline:
     """Add up, over a step's operations, the longer of computing and moving.
-
-    Each operation reads its arguments and writes its results once; no operation
-    starts before the last has ended. A step can be faster only by fusing operations,
-    slower in every other way.
 
     Args:
         runner (StepRunner): Its model is trained for one step.
-        ceilings (Ceilings): Of the device.
+        ceilings (Ceilings): Of the CPU.
         plan (StepPlan, optional): What the step does. None for upstream models.
     """
     counter = _Counter(ceilings)
@@ -116,12 +101,10 @@ def _size(x: object) -> int:
     return elements * x.element_size()
 
 
-def _best(work: Any, device: str, rounds: int) -> float:
+def _best(work: Any, rounds: int) -> float:
     seconds = []
     for _ in range(rounds + 1):  # the first warms up
         start = time.perf_counter()
         work()
-        if device != 'cpu':
-            torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])

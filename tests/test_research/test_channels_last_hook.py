@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from mmaccel.engine.hooks import ChannelsLastHook
+from research.parts import ChannelsLastHook
 from tests.builders import build, moco_config, views
 from tests.steps import sgd, step
 

@@ -1,15 +1,19 @@
-"""A folder of small images that is decoded once and kept in memory."""
+"""What the study's configs name and the package does not have: a dataset, hooks."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmcls.datasets import CustomDataset
-from mmselfsup.registry import DATASETS, TRANSFORMS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmselfsup.registry import DATASETS, HOOKS, TRANSFORMS
+from mmselfsup.utils import get_model
+from torch import Tensor, nn
 
+from mmaccel.datasets.checked_image import LoadCheckedImage, UnreadableImageError
 from mmaccel.errors import ConfigError
-
-from .checked_image import LoadCheckedImage, UnreadableImageError
 
 PARTS = ('all', 'train', 'held_out')
 
@@ -85,3 +89,45 @@ class FolderInMemory(CustomDataset):
                 f'{self.img_prefix} has no images in <class>/; set data_root to a '
                 'folder with one sub-folder per class'
             ) from error
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Keep a model's weights, and thereby its feature maps, in ``channels_last``.
+
+    A convolution's output has the layout of its weights, so upstream's own algorithms
+    train in it unchanged, with the same result up to rounding. The Accel algorithms
+    have an argument ``channels_last``. A fair comparison of training times uses the
+    same layout for both.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Convert the weights."""
+        get_model(runner.model).to(memory_format=torch.channels_last)
+
+
+@HOOKS.register_module()
+class DetachedExitsHook(Hook):
+    """Train every exit's projector, and the backbone by the last loss alone.
+
+    With losses summed and the last exit, the backbone's updates are those of the plain
+    training, while the projectors of earlier exits learn from maps that carry no
+    gradient: what ``research/gradients.py`` measures of exits is then not that of
+    random projectors.
+
+    Note:
+        Replaces the model's ``project`` for the training.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Detach the maps that projectors of exits before the last see."""
+        model = get_model(runner.model)
+        project = model.project
+
+        def detached(neck: nn.Module, x: Tensor, stage: int) -> Tensor:
+            last = stage == model.num_exits
+            return project(neck, x if last else x.detach(), stage)
+
+        model.project = detached
