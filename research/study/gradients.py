@@ -73,6 +73,9 @@ def cheap_steps(model: Any) -> dict[str, Step]:
         steps[f'entry {e}'] = Step(replace(whole, first_stage=e))
     for name, scale in (('2/3', 2 / 3), ('1/2', 1 / 2)):
         steps[f'views of {name}'] = Step(replace(whole, view_scale=scale))
+    if hasattr(model, 'two_sizes'):
+        plan = replace(whole, view_scale=(2 / 3, 1.0))
+        steps['one view of 2/3'] = Step(plan)  # MoCo's query
     for prefer, number in (('hard', 2), ('random', 1), ('easy', 2)):
         layer = HardPairCropLayer(prefer=prefer, num_candidates=number)
         steps[f'windows, {prefer}'] = Step(
@@ -160,10 +163,12 @@ def compare(
     whole = [gradient(model, views, step, i) for i, (views, _) in enumerate(batches)]
     others = [gradient(model, views, step, i) for i, (_, views) in enumerate(batches)]
     result = {WHOLE: _figures(whole, whole), OTHER_VIEWS: _figures(others, whole)}
-    for name, step in cheap_steps(model).items():
-        found = [
-            gradient(model, views, step, i) for i, (views, _) in enumerate(batches)
-        ]
+    for name, cheap in cheap_steps(model).items():
+        found = whole
+        if cheap != step:
+            found = [
+                gradient(model, views, cheap, i) for i, (views, _) in enumerate(batches)
+            ]
         result[name] = _figures(found, whole)
     return result
 
