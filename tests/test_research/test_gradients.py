@@ -22,6 +22,7 @@ from research.study.gradients import (
     whole_step,
 )
 from research.study.gradients_plot import _heat_map, cosine, gradients_plot
+from research.study.report import Report
 from tests.builders import build, moco_config, simclr_config, views
 from tests.folder_run import write_config, write_images, write_trained
 
@@ -168,6 +169,33 @@ def test_the_picture_says_where_there_is_no_gradient():
     _heat_map(axes, [[1.0, None], [-0.254, -0.001]])
     texts = [text.get_text() for text in axes.texts]
     assert texts == ['1.00', '–', '−0.25', '0.00']
+
+
+def test_a_report_shows_them_and_knows_when_they_change(tmp_path):
+    report, file = tmp_path / 'report.md', tmp_path / 'g.json'
+    row = dict(same_images=[1.0, None], other_images=[0.25, None])
+    found = dict(
+        model='AccelSimCLR', device='A CPU', versions=dict(torch='2'), batches=2,
+        batch_size=4, image_size=24, checkpoints=dict(late={'exit 1': row}),
+    )  # fmt: skip
+    report.write_text(
+        '<!-- [[[cog\n'
+        "cosine = gradients('g.png', 'g.json', alt='cosines')\n"
+        "print(cosine('late', 'exit 1', 1, 'other_images'))\n"
+        ']]] -->\n<!-- [[[end]]] -->\n'
+    )
+    with pytest.raises(ConfigError, match='g.json'):
+        Report(report, [])
+    file.write_text(json.dumps(found))
+    Report(report, []).write()
+    text = report.read_text()
+    assert '![cosines](g.png)' in text and '2 batches of 4 images; A CPU' in text
+    assert '\n0.25\n' in text
+    assert not Report(report, []).outdated()
+    row['other_images'][0] = 0.75
+    file.write_text(json.dumps(found))
+    outdated = Report(report, []).outdated()
+    assert 'g.png shows other numbers' in outdated and '+0.75' in outdated
 
 
 def test_the_command_measures_draws_and_writes(tmp_path, capsys):
