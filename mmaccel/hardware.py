@@ -14,6 +14,10 @@ from mmaccel.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+_CPUINFO = '/proc/cpuinfo'
+_BF16 = ('avx512_bf16', 'amx_bf16', 'bf16')  # the last is Arm's
+_ABILITIES = ('avx2', 'avx512f', *_BF16)
+
 
 def choose_device(name: str | None = None) -> str:
     """Return the device asked for, by default a GPU if there is one, else the CPU.
@@ -41,11 +45,39 @@ def processor_name(device: str | torch.device | None = None) -> str:
     device = choose_device() if device is None else device
     if torch.device(device).type == 'cuda':
         return torch.cuda.get_device_name(device)
+    name = _cpuinfo().get('model name')
+    return f'CPU {name or platform.processor() or platform.machine()}'
+
+
+def processor_abilities() -> list[str] | None:
+    """Vector and bfloat16 instructions of the CPU, which its name often leaves open.
+
+    Returns:
+        list[str], optional: Those of ``avx2``, ``avx512f``, ``avx512_bf16``,
+        ``amx_bf16`` and Arm's ``bf16`` that it has. None where the system does not
+        say.
+    """
+    info = _cpuinfo()
+    flags = info.get('flags', info.get('Features'))
+    if flags is None:
+        return None
+    return [ability for ability in _ABILITIES if ability in flags.split()]
+
+
+def emulates_bf16() -> bool:
+    """Whether the CPU is known to have no instructions for bfloat16."""
+    abilities = processor_abilities()
+    return abilities is not None and not set(abilities) & set(_BF16)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; elsewhere nothing."""
+    found: dict[str, str] = {}
     with suppress(OSError):
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return 'CPU ' + line.partition(':')[2].strip()
-    return f'CPU {platform.processor() or platform.machine()}'
+        for line in Path(_CPUINFO).read_text().splitlines():
+            key, _, value = line.partition(':')
+            found.setdefault(key.strip(), value.strip())
+    return found
 
 
 def process_peak_mb() -> float | None:

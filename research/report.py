@@ -39,6 +39,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='files that research/run.py wrote (default: research/records.jsonl)',
     )
     parser.add_argument(
+        '--costs',
+        nargs='+',
+        default=['research/step_times.json', 'research/operations.json'],
+        metavar='FILE',
+        help='files that research/step_times.py wrote, for speed-ups; times in any go '
+        'before operations (default: research/step_times.json '
+        'research/operations.json)',
+    )
+    parser.add_argument(
         '--report',
         default='research/report.md',
         metavar='FILE',
@@ -62,11 +71,13 @@ def execute(args: argparse.Namespace) -> None:
     from mmaccel.errors import ConfigError
     from research.study.records import read_runs
     from research.study.report import Report
+    from research.study.speedup import StepCosts
 
     for file in args.records:
         if not Path(file).is_file():
             raise ConfigError(f'there are no records {file}; research/run.py adds them')
-    report = Report(args.report, read_runs(*args.records))
+    costs = StepCosts(*args.costs)
+    report = Report(args.report, read_runs(*args.records), costs)
     if not args.check:
         report.write()
         print(f'Wrote {args.report} and {len(report.plots)} pictures')

@@ -36,12 +36,15 @@ class Delivery(NamedTuple):
         cpu (float): Seconds of processor time, of this process and its workers.
         augment (float): Seconds that the data preprocessor takes for them: of one
             core's time on the CPU, until it is done on other devices.
+        steady (float): Seconds per batch once each worker has delivered one; of all
+            batches where there are too few to tell.
     """
 
     views: int
     wall: float
     cpu: float
     augment: float
+    steady: float
 
     @property
     def all_in(self) -> float:
@@ -132,15 +135,18 @@ class LoadingRunner:
         first = None
         children = _processor_time(resource.RUSAGE_CHILDREN)
         own, start = time.process_time(), time.perf_counter()
-        views = 0
+        views, arrived = 0, [start]
         for batch in loader:
             views += sum(len(view) for view in batch['inputs'])
             first = batch if first is None else first
+            arrived.append(time.perf_counter())
         wall = time.perf_counter() - start
         own = time.process_time() - own
         # the iterator is gone, its workers have been waited for
         cpu = own + _processor_time(resource.RUSAGE_CHILDREN) - children
-        return Delivery(views, wall, cpu, self._augment(first) * self.batches)
+        begin = self.workers if self.workers < self.batches else 0
+        steady = (arrived[-1] - arrived[begin]) / (self.batches - begin)
+        return Delivery(views, wall, cpu, self._augment(first) * self.batches, steady)
 
     def _augment(self, batch: dict | None, repeats: int = 3) -> float:
         """Seconds a batch; on the CPU of processor time, as others may want it too."""

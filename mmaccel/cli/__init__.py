@@ -24,6 +24,7 @@ VERBS = (
     'cost',
     'step',
     'data',
+    'budget',
     'batch-size',
     'plot',
     'windows',

@@ -1,14 +1,18 @@
 """Mixed precision: the wrapper for bfloat16, and the choice of one."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmselfsup.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from mmaccel.errors import ConfigError
+from mmaccel.hardware import emulates_bf16
 
 from .config_reader import type_name
 
@@ -35,8 +39,25 @@ class AutocastOptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass in bfloat16."""
         device = next(model.parameters()).device.type
+        warn_if_slow_in_bf16(device)
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+@cache
+def warn_if_slow_in_bf16(device: str) -> None:
+    """Log once per process that a device is slow in bfloat16, if it is known to be.
+
+    Args:
+        device (str): Type of the device, such as ``'cpu'``.
+    """
+    if device == 'cpu' and emulates_bf16():
+        print_log(
+            'this processor has no instructions for bf16, so training and evaluation '
+            'in it are several times slower than in fp32; leave --amp bf16 out',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def read_precision(wrapper: dict) -> str:

@@ -25,6 +25,7 @@ _HOOKS = (
     'BadSampleHook',
     'CurvesHook',
     'StuckLossHook',
+    'KeyAgeHook',
 )
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CONFIG_ROOTS = (_PACKAGE.parent, _PACKAGE / '.mim')  # in a checkout, installed

@@ -24,6 +24,12 @@ _PARTS = {
     'memory': 'mem {:.0f} MB',
     'exit': 'exit {:.0f}',
 }
+# and of one exit, after the similarities
+_MEASURED = {
+    'age_gap': 'age {:+.2f}',
+    'feat_std': 'std {:.3g}',
+    'eff_rank': 'rank {:.3g}',
+}
 # and what is in the header, in another form or not in the line
 _SHOWN = {'epoch', 'iter', 'time', 'data_time', 'train_seconds', 'chance', 'loss'}
 
@@ -35,8 +41,9 @@ class AccelLogProcessor(LogProcessor):
     Remaining time (ETA), images per second over all ranks, the share of a step spent
     waiting for data, peak memory, the exit drawn, each exit's loss beside its chance
     level ``ln(K + 1)``, and at the exit measured last the similarity of positive and
-    negative pairs, spread and effective rank of the features. An exit that was not
-    drawn yet shows as ``-``. Models without exits show their ``loss``.
+    negative pairs, how much of it is the age of a queue's keys, spread and effective
+    rank of the features. An exit that was not drawn yet shows as ``-``. Models without
+    exits show their ``loss``.
 
     Visualizer backends get every scalar under its own key, with ``images_per_second``,
     ``data_wait`` (0 to 1), ``memory`` (MB) and ``train_seconds`` added. Losses and
@@ -157,7 +164,7 @@ class AccelLogProcessor(LogProcessor):
 
     @staticmethod
     def _format_measured(values: dict, fresh: set) -> str:
-        """E.g. ``at exit 3: sim +0.71/-0.02 std 0.93 rank 41.2``.
+        """E.g. ``at exit 3: sim +0.71/-0.02 age +0.05 std 0.93 rank 41.2``.
 
         Of the exits measured since the line before, the deepest; if none was, the
         deepest of all.
@@ -174,10 +181,10 @@ class AccelLogProcessor(LogProcessor):
         sims = [values.get(f'{sign}_sim_exit{e}') for sign in ('pos', 'neg')]
         if None not in sims:
             parts.append(f'sim {sims[0]:+.2f}/{sims[1]:+.2f}')
-        for name, label in (('feat_std', 'std'), ('eff_rank', 'rank')):
+        for name, part in _MEASURED.items():
             value = values.get(f'{name}_exit{e}')
             if value is not None:
-                parts.append(f'{label} {value:.3g}')
+                parts.append(part.format(value))
         return f'at exit {e}: ' + ' '.join(parts)
 
 

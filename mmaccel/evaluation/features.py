@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
+from mmaccel.engine.autocast_wrapper import warn_if_slow_in_bf16
 from mmaccel.models.utils.backbones import (
     last_map,
     pooled_map,
@@ -61,6 +62,8 @@ def extract_stage_features(
     """
     backbone = model.get_submodule('backbone')
     forward = pooled_stages(backbone)
+    if amp is torch.bfloat16:
+        warn_if_slow_in_bf16(next(model.parameters()).device.type)
     with evaluation_mode(model.modules()):
         for batch in batches:
             inputs, samples = model.data_preprocessor(batch, False)

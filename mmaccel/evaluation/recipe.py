@@ -1,8 +1,10 @@
 """What a pretraining was, read from the config that its checkpoint carries."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from mmengine.config import Config
 
 from mmaccel.engine.config_reader import (
     DECISIVE,
@@ -42,11 +44,11 @@ class Recipe(NamedTuple):
     dataset: str
 
 
-def read_recipe(cfg: dict) -> Recipe | None:
+def read_recipe(cfg: Config | Mapping) -> Recipe | None:
     """Recognise a contrastive pretraining by its config.
 
     Args:
-        cfg (dict): A config, or what :func:`parse_config` gives.
+        cfg (Config or Mapping): A config, or what :func:`parse_config` gives.
 
     Returns:
         Recipe, optional: None for anything but MoCo, SimCLR, SwAV, their Accel forms
@@ -147,7 +149,7 @@ def _literal(node: ast.expr) -> Any:
         return None
 
 
-def _supervised(model: dict, cfg: dict) -> Recipe | None:
+def _supervised(model: dict, cfg: Config | Mapping) -> Recipe | None:
     backbone = model.get('backbone') or {}
     if type_name(backbone.get('init_cfg')) == 'Pretrained' or model.get('pretrained'):
         return None  # a linear evaluation or a fine-tuning
@@ -161,6 +163,14 @@ def _variant(model: dict, hook: dict) -> str:
         parts.append('cumulative')
     if model.get('key_forward') == 'truncated':
         parts.append('truncated keys')
+    negatives = model.get('negatives', 'queue')
+    if isinstance(negatives, str):
+        negatives = [negatives]
+    if 'batch' in negatives:
+        same = len(set(negatives)) == 1
+        parts.append(f'negatives={_short(negatives[:1] if same else negatives)}')
+    if (model.get('head') or {}).get('decoupled'):
+        parts.append('decoupled')
     weights = tuple(model.get('loss_weights') or ())
     if any(weight != 1 for weight in weights):
         parts.append(f'loss_weights={_short(weights)}')
@@ -223,11 +233,11 @@ def _plain(value: Any) -> str:
     return f'{value:.3g}' if isinstance(value, float) else str(value)
 
 
-def _hook(cfg: dict) -> dict:
+def _hook(cfg: Config | Mapping) -> dict:
     return next((hook for _, hook in hooks(cfg, 'PartialBackpropHook')), {})
 
 
-def _views(cfg: dict) -> str:
+def _views(cfg: Config | Mapping) -> str:
     """Number and size of an image's views: ``'2×160 + 4×96'``."""
     counts: dict[str, int] = {}
     for number, size in views(training_set(cfg)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -204,6 +204,38 @@ def read_grid(path: str) -> list[Run]:
             or empty, an argument is unknown or out of range, a variant is not declared,
             or two runs have one name.
     """
+    runs = [_run(path, *declared) for declared in _declared(path)]
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f'{path} has two runs called {", ".join(twice)}; declare each once'
+        )
+    return runs
+
+
+def read_variants(path: str) -> dict[str, tuple[Run, Run]]:
+    """Every variant of a grid's runs, and the plain baseline of its method and size.
+
+    Returns:
+        dict[str, tuple]: ``method/variant`` to one run of each.
+
+    Raises:
+        ConfigError: As :func:`read_grid`, or if the grid does not say what
+            ``baseline`` is.
+    """
+    found = {}
+    for grid, entry, method, variant, epochs, seed in _declared(path):
+        run, plain = (
+            _run(path, grid, entry, method, name, epochs, seed)
+            for name in (variant, 'baseline')
+        )
+        found[f'{method}/{variant}'] = run, plain
+    return found
+
+
+def _declared(path: str) -> Iterator[tuple[dict, dict, str, str, int, int]]:
+    """A grid, and the entry, method, variant, epochs and seed of each of its runs."""
     if not Path(path).is_file():
         raise ConfigError(f'there is no grid {path}; grids are in research/grids')
     grid = Config.fromfile(path)._cfg_dict.to_dict()
@@ -214,7 +246,6 @@ def read_grid(path: str) -> list[Run]:
             raise ConfigError(
                 f'{path} has no {name}; research/grids/variants.py, as its _base_, has'
             )
-    runs = []
     for entry in grid['runs']:
         entry.setdefault('seeds', [0])
         wrong = [name for name in _AXES if not _is_filled_list(entry.get(name))]
@@ -224,14 +255,8 @@ def read_grid(path: str) -> list[Run]:
                 'declared by lists of methods, variants, epochs and seeds'
             )
         axes = [entry.pop(name) for name in _AXES]
-        runs += [_run(path, grid, entry, *values) for values in product(*axes)]
-    names = [run.name for run in runs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(
-            f'{path} has two runs called {", ".join(twice)}; declare each once'
-        )
-    return runs
+        for values in product(*axes):
+            yield (grid, entry, *values)
 
 
 def _run(

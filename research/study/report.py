@@ -33,6 +33,7 @@ from mmaccel.fileio import write_atomically
 
 from .gradients_plot import cosine, gradients_plot, read_gradients
 from .plots import Plot, curves_plot, epochs_plot, frontier_plot, mean_curves
+from .speedup import StepCosts
 from .summary import Group, Groups
 from .tables import entry, epochs_table, groups_table, notes, runs_list, stages_table
 
@@ -61,17 +62,21 @@ class Report:
     Args:
         path (str or Path): Markdown with blocks; pictures are named from where it is.
         records (Sequence[dict]): From :func:`research.study.records.read_runs`.
+        costs (StepCosts, optional): Of variants' steps, for speed-ups. Defaults to
+            none.
 
     Raises:
         ConfigError: With the line, if a block cannot be read or filled.
     """
 
-    def __init__(self, path: str | Path, records: list[dict]) -> None:
+    def __init__(
+        self, path: str | Path, records: list[dict], costs: StepCosts | None = None
+    ) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise ConfigError(f'there is no report {path}')
         self.text = self.path.read_text(encoding='utf-8')
-        self.groups = Groups(records)
+        self.groups = Groups(records, costs)
         self.plots: dict[str, Plot] = {}
         self._labels: dict[str, str | None] = {}
         self.filled = self._fill()
@@ -121,7 +126,10 @@ class Report:
                 ``held-out-linear``, ``test-knn``, ``test-linear`` (final features; a
                 probe of all stages counts as linear); each of these with ``-diff``,
                 points more than the reference has; ``equal-time``, points of ``knn``
-                more than the method's own baselines have in the same time; ``seconds``
+                more than the method's own baselines have in the same time;
+                ``speedup-knn``, ``speedup-linear`` (at equal accuracy, by the step's
+                relative cost), ``step`` (this cost), ``by`` (what it is from, ``time``
+                or ``operations``); ``seconds``
                 (of training), ``ratio`` (to the reference's), ``end-to-end`` (of
                 ``tools/train.py``), ``step-ms``, ``data-ms`` (a step, and its wait for
                 data); ``neg-sim``, ``rank`` (projections after the last stage: mean

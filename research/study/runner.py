@@ -26,7 +26,7 @@ from mmaccel.engine.config_reader import dicts
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.fileio import write_atomically
-from mmaccel.hardware import processor_name
+from mmaccel.hardware import processor_abilities, processor_name
 from mmaccel.version import __version__
 
 from .children import Children, Interrupted, unwound_by_signals
@@ -46,6 +46,7 @@ _SPREAD = _TOOLS / 'analysis_tools/measure_spread.py'
 _MEASURED = (
     'jobs',
     'device',
+    'abilities',
     'versions',
     'train_py_seconds',
     'curve',
@@ -300,6 +301,7 @@ def setting() -> dict:
     """What times and results may depend on."""
     return dict(
         device=processor_name(),
+        abilities=None if torch.cuda.is_available() else processor_abilities(),
         versions=dict(
             mmaccel=__version__,
             python=sys.version.split()[0],

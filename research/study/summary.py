@@ -12,8 +12,11 @@ import numpy as np
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.tables import Cell, grouped
 
+from .speedup import Cost, StepCosts, speedup
+
 #: Settings in which runs of one group may differ: none changes the training.
 _FREE = ('seed', 'evaluate_on', 'stages', 'spread')
+_BATCH = 'train_dataloader.batch_size'  # an option of a run
 
 
 class Metric(NamedTuple):
@@ -63,6 +66,11 @@ ACCURACIES = {
     'test-knn': Metric('kNN, test', _probed('test', 'knn'), '.1f'),
     'test-linear': Metric('linear, test', _probed('test', 'linear'), '.1f'),
 }
+#: What a speed-up may be by, the first first that the baselines have.
+SPEEDUPS = {
+    'knn': (ACCURACIES['test-knn'], ACCURACIES['knn']),
+    'linear': (ACCURACIES['test-linear'], ACCURACIES['held-out-linear']),
+}
 SECONDS = Metric('training (s)', _last('seconds'), '.0f')
 TIMES = {
     'seconds': SECONDS,
@@ -76,6 +84,13 @@ METRICS = {
     'neg-sim': Metric('similarity of images', _spread('neg_sim'), '.2f'),
     'rank': Metric('effective rank', _spread('effective_rank'), '.1f'),
 }
+
+
+class Speedup(NamedTuple):
+    """Speed-ups of a group's runs, and the accuracy at which they are."""
+
+    cell: Cell
+    metric: Metric
 
 
 class Group:
@@ -94,13 +109,29 @@ class Group:
         self.name = name
         self.finished = [r for r in records if r['status'] == 'ok']
         self.failed = [r for r in records if r['status'] != 'ok']
-        self.epochs: int = (self.finished or self.failed)[0]['run']['epochs']
+        self.epochs: int = self.run['epochs']
         self._check()
 
     @property
     def method(self) -> str:
         """Such as ``'mocov2'``."""
         return self.name.split('/')[0]
+
+    @property
+    def variant(self) -> str:
+        """Such as ``'mocov2/paper'``, whatever its length."""
+        return self.name.removesuffix(f'-{self.epochs}e')
+
+    @property
+    def run(self) -> dict:
+        """What its runs have in common, beside a seed."""
+        return (self.finished or self.failed)[0]['run']
+
+    @property
+    def size(self) -> tuple:
+        """Width, precision and batch: those of others do not compare."""
+        run = self.run
+        return run['width'], run['amp'], run['options'].get(_BATCH)
 
     @property
     def n(self) -> int:
@@ -165,9 +196,11 @@ class Groups:
 
     Args:
         records (Iterable[dict]): From :func:`research.study.records.read_runs`.
+        costs (StepCosts, optional): What steps cost, for speed-ups. Defaults to none.
     """
 
-    def __init__(self, records: Iterable[dict]) -> None:
+    def __init__(self, records: Iterable[dict], costs: StepCosts | None = None) -> None:
+        self._costs = costs or StepCosts()
         by_name = grouped(records, lambda record: record['run']['group'])
         self._groups = {name: Group(name, own) for name, own in by_name.items()}
 
@@ -198,20 +231,67 @@ class Groups:
         """What a group is compared with; ``*`` in ``'*/baseline-200e'`` is its method.
 
         Raises:
-            ConfigError: If there is none or none of its runs is finished.
+            ConfigError: If there is none, none of its runs is finished, or they are
+                of another width, precision or batch.
         """
         method, _, variant = pattern.partition('/')
         name = f'{group.method if method == "*" else method}/{variant}'
         if name not in self._groups or not self._groups[name].n:
             raise ConfigError(f'the reference {name} has no finished run')
-        return self._groups[name]
+        found = self._groups[name]
+        if found.size != group.size:
+            raise ConfigError(
+                f'{group.name} and {name} do not compare: width, precision and batch '
+                f'are {group.size} and {found.size}'
+            )
+        return found
 
-    def baselines(self, method: str) -> list[Group]:
-        """Finished baselines of a method, each with a whole schedule of its length."""
-        names = (
-            n for n in self._groups if re.fullmatch(f'{method}/baseline-[0-9]+e', n)
-        )
-        return [self._groups[name] for name in names if self._groups[name].n]
+    def baselines(self, group: Group) -> list[Group]:
+        """Finished baselines of a group's method and size, of whole schedules."""
+        pattern = f'{group.method}/baseline-[0-9]+e'
+        names = (name for name in self._groups if re.fullmatch(pattern, name))
+        found = (self._groups[name] for name in names)
+        return [b for b in found if b.n and b.size == group.size]
+
+    def cost(self, group: Group) -> Cost | None:
+        """What a group's step costs relative to a plain baseline's, if known."""
+        if group in self.baselines(group):
+            return Cost(1.0, '', 1.0)
+        return self._costs.of(group.variant, group.run['width'])
+
+    def speedup(self, group: Group, kind: str) -> Speedup | str | None:
+        """Speed-up of each run at equal accuracy, see :mod:`.speedup`.
+
+        Args:
+            group (Group): Variant or baseline.
+            kind (str): One of :data:`SPEEDUPS`.
+
+        Returns:
+            Speedup or str, optional: On the test split where the baselines there are
+            both better and worse than every run, else on held-out images. If on
+            neither, the reason; None if its accuracy was not measured.
+        """
+        cost = self.cost(group)
+        if cost is None:
+            return 'the cost of its step is not known'
+        reason = None
+        for metric in SPEEDUPS[kind]:
+            runs = group.cell(metric)
+            cells = {b.epochs: b.cell(metric) for b in self.baselines(group)}
+            line = {epochs: cell.mean for epochs, cell in cells.items() if cell}
+            if runs is None:
+                continue
+            reason = 'fewer than two baselines have this accuracy measured'
+            if len(line) < 2:
+                continue
+            found = [speedup(x, group.epochs, cost.ratio, line) for x in runs.values]
+            given = tuple(value for value in found if value is not None)
+            if len(given) == len(found):
+                return Speedup(Cell(given, '.2f'), metric)
+            end = min(line) if min(runs.values) < line[min(line)] else max(line)
+            than = 'worse' if end == min(line) else 'better'
+            reason = f'a run is {than} than the baseline of {end} epochs'
+        return reason
 
     def at_equal_time(self, group: Group) -> float | None:
         """Accuracy (kNN) that the method's baselines have in a group's training time.
@@ -221,7 +301,7 @@ class Groups:
         Returns:
             float, optional: None if all baselines are shorter or all are longer.
         """
-        baselines = self.baselines(group.method)
+        baselines = self.baselines(group)
         times, accuracies = (
             [baseline.mean(metric) for baseline in baselines]
             for metric in (SECONDS, ACCURACIES['knn'])

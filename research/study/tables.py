@@ -8,19 +8,37 @@ from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import Curve
 from mmaccel.evaluation.tables import Cell, grouped, markdown_table
 
-from .summary import ACCURACIES, METRICS, SECONDS, TIMES, Group, Groups
+from .speedup import OPERATIONS, TIME
+from .summary import (
+    ACCURACIES,
+    METRICS,
+    SECONDS,
+    SPEEDUPS,
+    TIMES,
+    Group,
+    Groups,
+    Speedup,
+)
 
 _DIFF = '-diff'
 _MISSING = '-'  # what was not measured
 _SAME = '–'  # what is compared with itself
+_NOT_GIVEN = '—'  # for a reason, which a note says
+_HELD_OUT = 'ʰ'
 _CLOCK = 'default_hooks.throughput.clock'  # an option of a run
 _OWN = {'epochs': 'epochs', 'n': 'n', **{k: m.heading for k, m in METRICS.items()}}
 _RELATIVE = {
     'ratio': 'relative time',
     **{k + _DIFF: f'Δ {metric.heading}' for k, metric in ACCURACIES.items()},
 }
+_COSTS = {
+    'speedup-knn': 'speed-up, kNN',
+    'speedup-linear': 'speed-up, linear',
+    'step': 'relative step',
+    'by': 'by',
+}
 #: Columns and their headings.
-COLUMNS = {**_OWN, **_RELATIVE, 'equal-time': 'Δ kNN, equal time'}
+COLUMNS = {**_OWN, **_RELATIVE, **_COSTS, 'equal-time': 'Δ kNN, equal time'}
 
 
 def groups_table(
@@ -57,7 +75,8 @@ def groups_table(
     if reference is not None and set(columns) & set(_RELATIVE):
         shown += [groups.reference(reference, group) for group in shown]
     timed = bool({*TIMES, 'ratio', 'equal-time'} & set(columns))
-    return _join(table, *notes(shown, timed))
+    told = _speedup_notes(groups, rows, columns)
+    return _join(table, *told, *notes(shown, timed))
 
 
 def entry(
@@ -77,11 +96,13 @@ def entry(
     if column in METRICS:
         cell = group.cell(METRICS[column])
         return _MISSING if cell is None else _of_all(cell, group.n)
+    if column in _COSTS:
+        return _cost_entry(groups, group, column) if group.n else _MISSING
     if column == 'equal-time':
         baseline = groups.at_equal_time(group) if group.n else None
         if baseline is None:
             return _MISSING
-        if group in groups.baselines(group.method):
+        if group in groups.baselines(group):
             return _SAME
         return _signed(group.mean(ACCURACIES['knn']) - baseline)
     if reference is None:
@@ -95,6 +116,47 @@ def entry(
     if group is against:
         return _SAME
     return _signed(group.mean(metric) - against.mean(metric))
+
+
+def _cost_entry(groups: Groups, group: Group, column: str) -> str:
+    cost = groups.cost(group)
+    if column == 'step':
+        return _NOT_GIVEN if cost is None else f'{cost.ratio:.2f}'
+    if column == 'by':
+        if cost is None or not cost.by:
+            return _SAME if cost else _NOT_GIVEN
+        beside = f' ({OPERATIONS} {cost.operations:.2f})' if cost.by == TIME else ''
+        return cost.by + beside
+    kind = column.removeprefix('speedup-')
+    found = groups.speedup(group, kind)
+    if not isinstance(found, Speedup):
+        return _NOT_GIVEN if found else _MISSING
+    mark = _HELD_OUT if found.metric is not SPEEDUPS[kind][0] else ''
+    return _of_all(found.cell, group.n) + mark
+
+
+def _speedup_notes(
+    groups: Groups, rows: Sequence[tuple[Group, str]], columns: Sequence[str]
+) -> list[str]:
+    """Which speed-ups are on held-out images, and why others are not given."""
+    reasons: dict[str, dict[str, None]] = {}
+    held_out = False
+    for kind in SPEEDUPS:
+        shown = [row for row in rows if row[0].n and f'speedup-{kind}' in columns]
+        for group, label in shown:
+            found = groups.speedup(group, kind)
+            if isinstance(found, Speedup):
+                held_out |= found.metric is not SPEEDUPS[kind][0]
+            elif found:
+                reasons.setdefault(f'{kind}, {found}', {})[label] = None
+    told = [f'{why} ({"; ".join(who)})' for why, who in reasons.items()]
+    out = [f'{_NOT_GIVEN} No speed-up: {"; ".join(told)}.'] if told else []
+    if held_out:
+        out.append(
+            f'{_HELD_OUT} On held-out images: the run, or baselines below and above '
+            'it, were not evaluated on the test split.'
+        )
+    return out
 
 
 def stages_table(
@@ -162,7 +224,7 @@ def runs_list(groups: Sequence[Group]) -> str:
         f'{sum(elapsed) / 3600:.1f} hours in all, evaluation and failures included',
     ]
     describe: dict[str, Callable[[dict], str]] = {
-        'device': lambda r: r['device'],
+        'device': _device,
         'versions': lambda r: ', '.join(
             f'{k} {v}' for k, v in sorted(r['versions'].items())
         ),
@@ -193,7 +255,7 @@ def notes(groups: Iterable[Group], timed: bool = False) -> list[str]:
     settings: dict[str, dict[str, None]] = {}
     for group in groups:
         for record in group.finished:
-            where = f'{record["device"]} with {record["jobs"]} at once'
+            where = f'{_device(record)} with {record["jobs"]} at once'
             if record['run']['options'].get(_CLOCK) == 'cpu':
                 where += ', processor time'
             settings.setdefault(where, {})[group.name] = None
@@ -201,6 +263,12 @@ def notes(groups: Iterable[Group], timed: bool = False) -> list[str]:
         where = '; '.join(f'{k} ({", ".join(v)})' for k, v in sorted(settings.items()))
         out.append(f'Times of different settings do not compare: {where}.')
     return out
+
+
+def _device(record: dict) -> str:
+    """Where a run was, with the instructions that its processor has, if recorded."""
+    abilities = record.get('abilities') or ()
+    return record['device'] + (f' ({" ".join(abilities)})' if abilities else '')
 
 
 def _of_all(cell: Cell, n: int) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmaccel.analysis import StepRunner, cost_of_step, input_shapes
 from mmaccel.models.plan import StepPlan
-from tests.builders import BACKBONE, CROP, moco_config
+from tests.builders import BACKBONE, CROP, moco_config, swav_config
 
 PIPELINE = [
     dict(
@@ -108,6 +108,16 @@ def test_activations_kept_grow_with_the_exit_and_shrink_with_windows():
     assert whole == sorted(whole)
     assert cut[0] == whole[0]
     assert all(a < b for a, b in zip(cut[1:], whole[1:]))
+
+
+def test_windows_of_swav_cost_less_than_its_whole_maps():
+    cfg = config()
+    counted = []
+    for windows in (CROP, None):
+        cfg.model = swav_config([2], crop_layer=windows)
+        cost = cost_of_step(StepRunner(cfg, batch_size=4), StepPlan(4))
+        counted.append(cost['forward'] + cost['backward'])
+    assert counted[0] < counted[1]
 
 
 def test_exits_that_are_never_drawn_are_left_out():

@@ -48,6 +48,7 @@ def test_line_and_scalars_of_an_accelerated_run(clock):
     clock.step(**every, exit=2, loss=6.0, loss_exit2=6.0, pos_sim_exit2=0.5)
     clock.step(**every, exit=1, loss=5.5, loss_exit1=5.5)
     measured = dict(pos_sim_exit4=0.713, neg_sim_exit4=-0.0213, feat_std_exit4=0.931)
+    measured['age_gap_exit4'] = 0.052
     clock.step(
         **every, exit=4, loss=7.1, loss_exit4=7.1, eff_rank_exit4=41.24, **measured
     )
@@ -56,7 +57,7 @@ def test_line_and_scalars_of_an_accelerated_run(clock):
     assert line == (
         'Epoch(train) [1][ 4/10]  lr 3.00e-02  eta 1:01:01  160 img/s  data wait 25%  '
         f'mem {memory} MB  exit 4  loss 5.90 (exits 5.25 6.00 - 7.10, chance 8.32)  '
-        'at exit 4: sim +0.71/-0.02 std 0.931 rank 41.2'
+        'at exit 4: sim +0.71/-0.02 age +0.05 std 0.931 rank 41.2'
     )
     assert tag['images_per_second'] == pytest.approx(32 / 0.2)
     assert tag['data_wait'] == pytest.approx(0.25)

@@ -171,6 +171,25 @@ def test_recipe_names_what_changes_while_training_goes_on():
     )
 
 
+@pytest.mark.parametrize(
+    ('negatives', 'named'),
+    [
+        ('batch', 'PB + HP + negatives=batch + decoupled'),
+        (['batch'] * 4, 'PB + HP + negatives=batch + decoupled'),
+        (
+            ['batch', 'queue'] * 2,
+            'PB + HP + negatives=batch/queue/batch/queue + decoup',
+        ),
+        (['queue'] * 4, 'PB + HP + decoupled'),
+    ],
+)
+def test_recipe_names_negatives_and_the_decoupled_loss(negatives, named):
+    cfg = load_config('configs/accel/mocov2_r50_8xb32.py')
+    cfg.model.update(negatives=negatives)
+    cfg.model.head.decoupled = True
+    assert read_recipe(cfg).variant.startswith(named)
+
+
 def test_config_text_is_read_not_run():
     text = (
         "model = dict(type='A', lr=1e-3, head=dict({'b.c': [1, -2], 'd': None}))\n"

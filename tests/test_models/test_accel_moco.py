@@ -321,12 +321,13 @@ def test_windows_are_a_function_of_the_plan():
 
 
 def test_measured_iterations_report_similarity_and_spread():
-    model = build(moco_config(loss_on='cumulative'))
+    negatives = ('batch', 'queue', 'queue', 'queue')
+    model = build(moco_config(loss_on='cumulative', negatives=negatives))
     model.plan = StepPlan(exit_stage=2, measure=True)
     losses = model.loss(views(), [])
     names = ['loss', 'pos_sim', 'neg_sim', 'feat_std', 'eff_rank']
     expected = {f'{n}_exit{e}' for n in names for e in (1, 2)}
-    assert set(losses) == expected | {'chance'}
+    assert set(losses) == expected | {'chance', 'age_gap_exit2'}
     assert float(losses['chance']) == pytest.approx(3.4965, abs=1e-4)  # ln 33
     assert -1 <= float(losses['pos_sim_exit1']) <= 1
     assert 1 <= float(losses['eff_rank_exit2']) <= 4

@@ -53,9 +53,30 @@ def test_batch_negatives_are_the_other_images_keys(stage, decoupled):
         positive = math.exp(q[n] @ k[n] / 0.2)
         others = sum(math.exp(q[n] @ k[m] / 0.2) for m in range(5) if m != n)
         expected -= math.log(positive / (others + (not decoupled) * positive)) / 5
-    assert float(losses[f'loss_exit{stage}']) == pytest.approx(expected, abs=1e-6)
+    loss = losses[f'loss_exit{stage}'].detach()
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
     chance = math.log(4 if decoupled else 5)
     assert float(losses['chance']) == pytest.approx(chance)
+
+
+@pytest.mark.parametrize('pointer', [0, 8, 28])
+def test_age_gap_against_a_plain_loop(pointer):
+    model = build(moco_config(queue_len=30)).double()
+    model.plan = StepPlan(exit_stage=2, measure=True)
+    queue = model.queues[1]
+    queue.pointer.fill_(pointer)
+    slots = [column.clone() for column in queue.features.t()]
+    inputs = [view.double() for view in views(batch=5)]
+    with torch.no_grad():
+        q, k = keys_and_queries(model, inputs, stage=2)
+    torch.manual_seed(0)
+    measured = model.loss(inputs, [])
+    expected = 0.0
+    for n in range(5):
+        expected += sum(float(q[n] @ k[m]) for m in range(5) if m != n) / 20
+        expected -= sum(float(q[n] @ slots[(pointer + i) % 30]) for i in range(5)) / 25
+    gap = measured['age_gap_exit2']
+    assert float(gap) == pytest.approx(expected, abs=1e-6) and not gap.requires_grad
 
 
 def test_each_exit_may_have_its_own_negatives():

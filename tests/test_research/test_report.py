@@ -543,7 +543,11 @@ def test_errors_are_one_sentence(study, tmp_path, capsys):
 
 
 def test_numbers_of_the_repository_come_from_its_records(capsys):
-    report, records = RESEARCH / 'report.md', RESEARCH / 'records.jsonl'
-    code = tool.main(['--report', str(report), '--records', str(records), '--check'])
+    names = '--report report.md --records records.jsonl --costs step_times.json'
+    files = [
+        name if name.startswith('--') else str(RESEARCH / name)
+        for name in [*names.split(), 'operations.json']
+    ]
+    code = tool.main(['--check', *files])
     captured = capsys.readouterr()
     assert code == 0, captured.out + captured.err

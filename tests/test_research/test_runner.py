@@ -215,10 +215,13 @@ def test_evaluating_later_keeps_what_was_measured(place, processes, monkeypatch)
 
     declare(evaluate_on=['held_out'])
     monkeypatch.setattr(runner, 'processor_name', lambda: 'the first machine')
+    monkeypatch.setattr(runner, 'processor_abilities', lambda: ['avx2'])
     assert place.run('--jobs', '3')[0] == 0
     (before,) = read_runs(place.records)
     monkeypatch.setattr(runner, 'processor_name', lambda: 'another machine')
+    monkeypatch.setattr(runner, 'processor_abilities', lambda: ['avx2', 'avx512f'])
     assert before['device'] == 'the first machine' and before['jobs'] == 3
+    assert before['abilities'] == ['avx2']
 
     declare(evaluate_on=['held_out', 'test'])
     assert 'trained' in place.run('--list')[1]

@@ -4,6 +4,7 @@ from .bad_sample_hook import BadSampleHook
 from .checkpoint_hook import SafeCheckpointHook
 from .curves_hook import CurvesHook
 from .invalid_loss_hook import InvalidLossHook
+from .key_age_hook import KeyAgeHook
 from .partial_backprop_hook import PartialBackpropHook
 from .step_seed_hook import StepSeedHook
 from .stuck_loss_hook import StuckLossHook
@@ -17,5 +18,6 @@ __all__ = [
     'BadSampleHook',
     'CurvesHook',
     'StuckLossHook',
+    'KeyAgeHook',
     'ThroughputHook',
 ]

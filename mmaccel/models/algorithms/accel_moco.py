@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmselfsup.models.algorithms import MoCo
 from mmselfsup.registry import MODELS
 from mmselfsup.structures import SelfSupDataSample
@@ -20,7 +20,7 @@ from ..utils.batch_shuffle import BatchShuffle
 from ..utils.checks import check_queue_len, check_views
 from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
-from ..utils.negatives import other_images
+from ..utils.negatives import age_gap, similarity_to_others
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
 from .accel_base import AccelMixin, at_least_fp32, full_precision
@@ -98,7 +98,8 @@ class AccelMoCo(AccelMixin, MoCo):
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when
-            the plan says so, what :func:`pair_statistics` reports.
+            the plan says so, what :func:`pair_statistics` reports and, where negatives
+            are queued, ``age_gap_exit{i}`` (:func:`age_gap`).
 
         Note:
             Updates the key encoder and the queues; those that a loss has read once
@@ -149,14 +150,17 @@ class AccelMoCo(AccelMixin, MoCo):
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
             with full_precision(q[stage].device):
-                z_q, z_k = at_least_fp32(q[stage], k[stage])
+                z_q, z_k, keys = at_least_fp32(q[stage], k[stage], gathered[stage])
                 pos = torch.einsum('nc,nc->n', z_q, z_k).unsqueeze(-1)  # (N, 1)
-                neg = self.against_negatives(z_q, stage, gathered[stage])  # (N, K)
+                neg = self.against_negatives(z_q, stage, keys)  # (N, K)
                 loss = self.head(pos, neg)
-            losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
-            if plan.measure:
-                chance = self.head.chance(neg.size(1))
-                losses.update(pair_statistics(z_q, pos, neg, stage, chance))
+                losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
+                if plan.measure:
+                    chance = self.head.chance(neg.size(1))
+                    losses.update(pair_statistics(z_q, pos, neg, stage, chance))
+                    if self.negatives[stage - 1] == 'queue':
+                        oldest = self.queues[stage - 1].oldest(len(keys))
+                        losses[f'age_gap_exit{stage}'] = age_gap(z_q, keys, oldest)
 
         for stage in key_stages:
             if self.negatives[stage - 1] == 'queue':
@@ -179,11 +183,7 @@ class AccelMoCo(AccelMixin, MoCo):
         if self.negatives[stage - 1] == 'queue':
             return torch.matmul(q, self.queues[stage - 1].features)
         assert keys is not None
-        rows = torch.arange(len(q), device=q.device) + get_rank() * len(q)
-        others = other_images(rows, len(keys), views=1)  # (N, B - 1)
-        others = others.view(len(q), *(1,) * (q.dim() - 2), -1)
-        similarity = torch.matmul(q, at_least_fp32(keys)[0].t())  # (N, ..., B)
-        return similarity.gather(-1, others.expand(*q.shape[:-1], -1))
+        return similarity_to_others(q, *at_least_fp32(keys))
 
     @property
     def key_neck(self) -> IntermediateNeck:

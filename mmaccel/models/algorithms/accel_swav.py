@@ -119,7 +119,7 @@ class AccelSwAV(AccelMixin, SwAV):
             maps (Tensor): (V * N, C, H, W) of the largest views, view by view.
             count (int): Images N.
         """
-        pooled = maps.mean(dim=(2, 3)).unsqueeze(1)  # (V * N, 1, C)
+        pooled = maps.detach().mean(dim=(2, 3)).unsqueeze(1)  # (V * N, 1, C)
         z = self.project_windows(self.neck, pooled, stage)[:, 0]
         with full_precision(z.device):
             return self.head.losses[stage - 1].codes(*at_least_fp32(z), count)

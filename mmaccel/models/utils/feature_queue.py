@@ -32,6 +32,10 @@ class FeatureQueue(nn.Module):
     def __len__(self) -> int:
         return self.features.size(1)
 
+    def oldest(self, number: int) -> Tensor:
+        """The vectors (D, number) to be replaced next, number <= K."""
+        return self.features.index_select(1, self._next(number))
+
     def enqueue(self, vectors: Tensor, reader: Tensor | None = None) -> None:
         """Replace the oldest vectors.
 
@@ -48,7 +52,10 @@ class FeatureQueue(nn.Module):
 
     @torch.no_grad()
     def _replace(self, vectors: Tensor) -> None:
-        slots = self.pointer + torch.arange(len(vectors), device=self.pointer.device)
-        slots %= len(self)
+        slots = self._next(len(vectors))
         self.features.index_copy_(1, slots, vectors.t().to(self.features.dtype))
         self.pointer.add_(len(vectors)).remainder_(len(self))
+
+    def _next(self, number: int) -> Tensor:
+        slots = self.pointer + torch.arange(number, device=self.pointer.device)
+        return slots % len(self)
