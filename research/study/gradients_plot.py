@@ -115,7 +115,7 @@ def _draw(
                 if i:
                     axes.axvline(i * stages - 0.5, color='white', linewidth=4)
         panels[-1].set_xlabel(note, fontsize=7.5, labelpad=6)
-        figure.savefig(path, dpi=170, metadata=metadata)
+        figure.savefig(path, dpi=120, metadata=metadata)
         plt.close(figure)
 
 
