@@ -1,4 +1,4 @@
-"""What the study's configs name and the package does not have: a dataset, a hook."""
+"""What the study's configs name and the package does not have: a dataset, hooks."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmselfsup.registry import DATASETS, HOOKS, TRANSFORMS
 from mmselfsup.utils import get_model
+from torch import Tensor, nn
 
 from mmaccel.datasets.checked_image import LoadCheckedImage, UnreadableImageError
 from mmaccel.errors import ConfigError
@@ -105,3 +106,28 @@ class ChannelsLastHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Convert the weights."""
         get_model(runner.model).to(memory_format=torch.channels_last)
+
+
+@HOOKS.register_module()
+class DetachedExitsHook(Hook):
+    """Train every exit's projector, and the backbone by the last loss alone.
+
+    With losses summed and the last exit, the backbone's updates are those of the plain
+    training, while the projectors of earlier exits learn from maps that carry no
+    gradient: what ``research/gradients.py`` measures of exits is then not that of
+    random projectors.
+
+    Note:
+        Replaces the model's ``project`` for the training.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Detach the maps that projectors of exits before the last see."""
+        model = get_model(runner.model)
+        project = model.project
+
+        def detached(neck: nn.Module, x: Tensor, stage: int) -> Tensor:
+            last = stage == model.num_exits
+            return project(neck, x if last else x.detach(), stage)
+
+        model.project = detached

@@ -4,23 +4,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import default_collate
-from mmengine.device import get_device
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmselfsup.registry import DATASETS, MODELS
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mmaccel.engine.preflight import check_data
-from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
 from mmaccel.models.algorithms.accel_base import AccelMixin
 from mmaccel.models.utils.backbones import stage_names
 from mmaccel.models.utils.representation import effective_rank, feature_std
 from mmaccel.models.utils.stages import StagePass, split_stages
+
+from .trained import trained_model, training_set
 
 
 class FeatureSpread(NamedTuple):
@@ -79,18 +75,9 @@ def spread_of_checkpoint(
     Raises:
         ConfigError: If model, checkpoint or images do not fit.
     """
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
     set_random_seed(seed)
-    model: Any = MODELS.build(cfg.model)
-    if not (hasattr(model, 'neck') and hasattr(model, 'backbone')):
-        raise ConfigError(
-            f'{cfg.filename} has no model with backbone and neck; give the config of a '
-            'contrastive pretraining'
-        )
-    load_whole(model, checkpoint)
-    model = revert_sync_batchnorm(model).to(get_device())
-    check_data(cfg, 'train_dataloader')
-    dataset = DATASETS.build(ConfigDict(cfg.train_dataloader.dataset))
+    model = trained_model(cfg, checkpoint)
+    dataset = training_set(cfg)
     if min(number, len(dataset)) < 2:
         raise ConfigError(
             f'--num {number} of {len(dataset)} images leaves no two to compare'

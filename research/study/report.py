@@ -21,7 +21,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cogapp import Cog
@@ -30,13 +31,26 @@ from cogapp.cogapp import CogError, CogUserException
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically
 
+from .gradients_plot import cosine, gradients_plot, read_gradients
 from .plots import Plot, curves_plot, epochs_plot, frontier_plot, mean_curves
 from .speedup import StepCosts
 from .summary import Group, Groups
 from .tables import entry, epochs_table, groups_table, notes, runs_list, stages_table
 
+Cosine = Callable[..., float | None]
+
 #: Functions of a report's blocks.
-BLOCKS = ('labels', 'table', 'stages', 'runs', 'curves', 'epochs', 'frontier', 'figure')
+BLOCKS = (
+    'labels',
+    'table',
+    'stages',
+    'runs',
+    'curves',
+    'epochs',
+    'frontier',
+    'gradients',
+    'figure',
+)
 
 
 class Report:
@@ -203,6 +217,30 @@ class Report:
         others = [self.groups.reference(reference, group) for group, _ in selected]
         shown = [*selected, *((group, '') for group in others)]
         self._picture(picture, plot, alt, shown)
+
+    def gradients(self, picture: str, file: str, alt: str) -> Cosine:
+        """A picture of what ``research/gradients.py`` measured.
+
+        Args:
+            picture (str): Its file.
+            file (str): The JSON it is drawn from.
+            alt (str): As of :meth:`curves`.
+
+        Returns:
+            Callable: One of its cosines for a sentence, such as
+            ``cosine('epoch_1', 'exit 2', stage=1)``.
+        """
+        found = read_gradients(self.path.parent / file)
+        versions = ', '.join(f'{k} {v}' for k, v in found['versions'].items())
+        self._picture(
+            picture,
+            gradients_plot(found),
+            alt,
+            [],
+            f'{found["model"]}, {found["batches"]} batches of {found["batch_size"]} '
+            f'images; {found["device"]}, {versions}.',
+        )
+        return partial(cosine, found)
 
     def figure(self, group: str, column: str, reference: str | None = None) -> str:
         """One figure for a sentence: ``f'{figure("mocov2/paper-200e", "knn")}'``."""

@@ -156,7 +156,7 @@ class Study:
         before = _read(folder / _ELAPSED) or (trained or {}).get('seconds_elapsed', 0)
         print(f'start   {run.name}', flush=True)
         record: dict[str, Any] = dict(
-            key=run.key, name=run.name, run=asdict(run), **_setting(jobs)
+            key=run.key, name=run.name, run=asdict(run), jobs=jobs, **setting()
         )
         try:
             record.update(self._execute(run, jobs, folder, trained), status='ok')
@@ -242,7 +242,7 @@ class Study:
         command = [_TRAIN, folder / _CONFIG, '--work-dir', folder, '--seed', run.seed]
         self._call([*command, '--resume', *_amp(run)], log)
         seconds = None if resumed else round(time.perf_counter() - start, 1)
-        note = dict(_setting(jobs), train_py_seconds=seconds)
+        note = dict(jobs=jobs, **setting(), train_py_seconds=seconds)
         (folder / _TRAINING).write_text(json.dumps(note))
 
     def _folder(self, run: Run) -> Path:
@@ -297,10 +297,9 @@ def _amp(run: Run) -> list[str]:
     return ['--amp', run.amp] if run.amp else []
 
 
-def _setting(jobs: int) -> dict:
+def setting() -> dict:
     """What times and results may depend on."""
     return dict(
-        jobs=jobs,
         device=processor_name(),
         abilities=None if torch.cuda.is_available() else processor_abilities(),
         versions=dict(
