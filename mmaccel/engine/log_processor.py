@@ -31,7 +31,7 @@ _MEASURED = {
     'eff_rank': 'rank {:.3g}',
 }
 # and what is in the header, in another form or not in the line
-_SHOWN = {'epoch', 'iter', 'time', 'data_time', 'train_seconds', 'chance', 'loss'}
+_SHOWN = {'epoch', 'iter', 'time', 'data_time', 'train_seconds', 'loss'}
 
 
 @LOG_PROCESSORS.register_module()
@@ -147,18 +147,23 @@ class AccelLogProcessor(LogProcessor):
 
     @staticmethod
     def _format_loss(values: dict) -> str:
-        """E.g. ``loss 6.12 (exits 5.90 6.12 - 7.01, chance 8.32)``."""
-        exits = {
-            int(match[2]): f'{values[name]:.2f}'
-            for name, match in _exit_keys(values)
-            if match[1] == 'loss'
-        }
+        """E.g. ``loss 6.12 (exits 5.90 6.12 - 7.01, chance 8.32)``.
+
+        Where exits have different chance levels, there is one per exit.
+        """
+        found: dict[str, dict[int, str]] = {'loss': {}, 'chance': {}}
+        for name, match in _exit_keys(values):
+            if match[1] in found:
+                found[match[1]][int(match[2])] = f'{values[name]:.2f}'
         notes = []
+        exits, chances = found['loss'], found['chance']
+        stages = range(1, max((_NUM_STAGES, *exits, *chances)) + 1)
         if exits:
-            stages = range(1, max(_NUM_STAGES, *exits) + 1)
             notes.append('exits ' + ' '.join(exits.get(e, '-') for e in stages))
-        if 'chance' in values:
-            notes.append(f'chance {values["chance"]:.2f}')
+        if len(set(chances.values())) == 1:
+            notes.append(f'chance {next(iter(chances.values()))}')
+        elif chances:
+            notes.append('chance ' + ' '.join(chances.get(e, '-') for e in stages))
         loss = f'loss {values["loss"]:.2f}' if 'loss' in values else ''
         return f'{loss} ({", ".join(notes)})' if notes else loss
 
@@ -172,7 +177,8 @@ class AccelLogProcessor(LogProcessor):
         measured = {
             int(match[2])
             for name, match in _exit_keys(values)
-            if match[1] != 'loss' and (name in fresh or not _any_measured(fresh))
+            if match[1] not in ('loss', 'chance')
+            and (name in fresh or not _any_measured(fresh))
         }
         if not measured:
             return ''

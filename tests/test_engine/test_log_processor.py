@@ -43,7 +43,9 @@ def test_line_and_scalars_of_an_accelerated_run(clock):
     processor = AccelLogProcessor(window_size=4)
     clock.message_hub.update_info('eta', 3661.4)
     clock.message_hub.update_info('train_seconds', 12.5)
-    every = dict(lr=0.03, time=0.2, data_time=0.05, chance=8.317)
+    every = dict(
+        lr=0.03, time=0.2, data_time=0.05, chance_exit2=8.317, chance_exit4=8.317
+    )
     clock.step(**every, exit=1, loss=5.0, loss_exit1=5.0)
     clock.step(**every, exit=2, loss=6.0, loss_exit2=6.0, pos_sim_exit2=0.5)
     clock.step(**every, exit=1, loss=5.5, loss_exit1=5.5)
@@ -64,9 +66,15 @@ def test_line_and_scalars_of_an_accelerated_run(clock):
     assert tag['train_seconds'] == 12.5
     assert tag['memory'] == int(memory) > 50
     assert tag['loss_exit1'] == pytest.approx(5.25)
-    assert tag['chance'] == 8.317 and tag['exit'] == 4 and tag['iter'] == 5
+    assert tag['chance_exit4'] == 8.317 and tag['exit'] == 4 and tag['iter'] == 5
     assert tag['eff_rank_exit4'] == 41.24 and tag['pos_sim_exit2'] == 0.5
     assert 'loss_exit3' not in tag
+
+
+def test_exits_with_other_negatives_have_other_chance_levels(clock):
+    clock.step(loss=5.0, loss_exit1=5.0, chance_exit1=4.852, chance_exit4=8.317)
+    _, line = clock.log(AccelLogProcessor(window_size=4))
+    assert 'chance 4.85 - - 8.32' in line
 
 
 def test_windows_count_the_occurrences_of_an_exit(clock):
@@ -154,7 +162,8 @@ def test_a_real_run(tmp_path, accel):
     exits = {int(k[-1]) for k in keys if k.startswith('loss_exit')}
     assert bool(exits) == accel
     if accel:
-        assert log[-1]['chance'] == pytest.approx(math.log(33))  # queue of 32
+        chances = {v for r in log for k, v in r.items() if k.startswith('chance')}
+        assert chances == {pytest.approx(math.log(33))}  # a queue of 32
         assert any(k.startswith('eff_rank_exit') for k in keys)
     for record in log:
         assert 0 <= record['data_wait'] <= 1 and record['images_per_second'] > 0

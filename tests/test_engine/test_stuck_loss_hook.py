@@ -20,8 +20,8 @@ def warnings_of(model, losses, epoch=1, chance=8.006, weights=(1, 1, 1, 1)):
         message_hub=hub,
         logger=SimpleNamespace(warning=told.append),
     )
-    if chance is not None:
-        hub.update_scalar('train/chance', chance)
+    for exit_stage in () if chance is None else range(1, 5):
+        hub.update_scalar(f'train/chance_exit{exit_stage}', chance)
     hook = StuckLossHook()
     hook.before_train_epoch(runner)
     for exit_stage, value in losses:

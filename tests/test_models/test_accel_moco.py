@@ -1,6 +1,7 @@
 """AccelMoCo against upstream's MoCo, plain autograd and plain loops."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -325,10 +326,11 @@ def test_measured_iterations_report_similarity_and_spread():
     model = build(moco_config(loss_on='cumulative', negatives=negatives))
     model.plan = StepPlan(exit_stage=2, measure=True)
     losses = model.loss(views(), [])
-    names = ['loss', 'pos_sim', 'neg_sim', 'feat_std', 'eff_rank']
+    names = ['loss', 'pos_sim', 'neg_sim', 'feat_std', 'eff_rank', 'chance']
     expected = {f'{n}_exit{e}' for n in names for e in (1, 2)}
-    assert set(losses) == expected | {'chance', 'age_gap_exit2'}
-    assert float(losses['chance']) == pytest.approx(3.4965, abs=1e-4)  # ln 33
+    assert set(losses) == expected | {'age_gap_exit2'}
+    assert float(losses['chance_exit1']) == pytest.approx(math.log(4))  # 3 negatives
+    assert float(losses['chance_exit2']) == pytest.approx(math.log(33))
     assert -1 <= float(losses['pos_sim_exit1']) <= 1
     assert 1 <= float(losses['eff_rank_exit2']) <= 4
     model.plan = StepPlan(exit_stage=2)

@@ -98,7 +98,7 @@ def test_parameters_behind_the_exit_get_no_gradient(exit_stage, loss_on):
         if name.startswith('neck'):
             reached = first <= int(name.split('.')[2]) + 1 <= exit_stage
         assert (p.grad is not None) == reached, name
-    assert float(losses['chance']) == pytest.approx(math.log(7))
+    assert float(losses[f'chance_exit{exit_stage}']) == pytest.approx(math.log(7))
 
 
 def test_one_view_is_refused():

@@ -172,7 +172,7 @@ def test_parameters_behind_the_exit_get_no_gradient(exit_stage, loss_on, amp):
         if not name.startswith('backbone'):  # neck.projectors.0, head.losses.0
             reached = first <= int(name.split('.')[2]) + 1 <= exit_stage
         assert (p.grad is not None) == reached, name
-    assert float(losses['chance']) == pytest.approx(math.log(20))
+    assert float(losses[f'chance_exit{exit_stage}']) == pytest.approx(math.log(20))
 
 
 def test_codes_use_the_queue_once_it_is_full_as_the_loss_does():

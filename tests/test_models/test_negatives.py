@@ -56,7 +56,7 @@ def test_batch_negatives_are_the_other_images_keys(stage, decoupled):
     loss = losses[f'loss_exit{stage}'].detach()
     assert float(loss) == pytest.approx(expected, abs=1e-6)
     chance = math.log(4 if decoupled else 5)
-    assert float(losses['chance']) == pytest.approx(chance)
+    assert float(losses[f'chance_exit{stage}']) == pytest.approx(chance)
 
 
 @pytest.mark.parametrize('pointer', [0, 8, 28])

@@ -33,7 +33,7 @@ class StuckLossHook(Hook):
             MoCo's queue is random then. Defaults to 1.
 
     Note:
-        Needs the ``chance`` that accelerated models report.
+        Needs the ``chance_exit{i}`` that accelerated models report.
     """
 
     # after the hook that writes the losses to the message hub
@@ -60,12 +60,13 @@ class StuckLossHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Compare the epoch's mean losses with their chance levels."""
         scalars = runner.message_hub.log_scalars
-        if runner.epoch < self.begin or 'train/chance' not in scalars:
+        if runner.epoch < self.begin:
             return
-        unweighted = float(scalars['train/chance'].current())
-        weights = get_model(runner.model).loss_weights
         for stage, losses in sorted(self._losses.items()):
-            chance = unweighted * weights[int(stage) - 1]
+            if f'train/chance_exit{stage}' not in scalars:
+                continue
+            weight = get_model(runner.model).loss_weights[int(stage) - 1]
+            chance = float(scalars[f'train/chance_exit{stage}'].current()) * weight
             mean = sum(losses) / len(losses)
             if chance and abs(mean - chance) <= self.tolerance * chance:
                 name = runner.cfg.model.type

@@ -68,5 +68,5 @@ def pair_statistics(
         f'neg_sim_exit{stage}': neg.float().mean(),
         f'feat_std_exit{stage}': feature_std(z),
         f'eff_rank_exit{stage}': effective_rank(z),
-        'chance': torch.tensor(chance),
+        f'chance_exit{stage}': torch.tensor(chance),
     }
