@@ -24,7 +24,7 @@ from tests.small_run import write_dataset
 
 ROOT = TOOLS.parent
 SHELLS = TOOLS / 'benchmarks/classification'
-CONFIG = str(ROOT / 'configs/small/accel-mocov2_r18_cifar10-best.py')
+CONFIG = str(ROOT / 'configs/small/accel-mocov2_r18_cifar10-freeze.py')
 SMALL = dict(base_channels=8, stem_channels=8)
 OPTIONS = [
     'model.backbone.base_channels=8',

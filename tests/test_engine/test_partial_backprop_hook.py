@@ -196,8 +196,10 @@ def test_entries_are_drawn_among_the_stages_up_to_the_exit(model):
         assert abs(runs[run] / 4000 - share) <= tolerance, run
 
 
-def test_the_best_preset_freezes_one_stage_from_half_and_two_from_three_quarters(model):
-    config = Config.fromfile(ROOT / 'configs/small/accel-mocov2_r18_cifar10-best.py')
+def test_the_freeze_preset_freezes_one_stage_from_half_and_two_from_three_quarters(
+    model,
+):
+    config = Config.fromfile(ROOT / 'configs/small/accel-mocov2_r18_cifar10-freeze.py')
     (settings,) = config.custom_hooks
     hook = PartialBackpropHook(**{k: v for k, v in settings.items() if k != 'type'})
     runner = runner_with(model)
