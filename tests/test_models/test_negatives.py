@@ -89,6 +89,23 @@ def test_each_exit_may_have_its_own_negatives():
     assert changed == [False, False, False, True]
 
 
+def test_keys_run_no_further_than_a_loss_or_a_queue_needs():
+    for negatives, last in (
+        ('batch', 2),
+        ('queue', 4),
+        (('queue',) * 3 + ('batch',), 3),
+    ):
+        model = build(moco_config(negatives=negatives))
+        model.plan = StepPlan(exit_stage=2)
+        ran = []
+        for i in range(1, 5):
+            getattr(model.encoder_k.module[0], f'layer{i}').register_forward_hook(
+                lambda *_, i=i, ran=ran: ran.append(i)
+            )
+        model.loss(views(), [])
+        assert ran == list(range(1, last + 1))
+
+
 @pytest.mark.parametrize('negatives', ['all', ('batch',), ('batch',) * 3 + ('bank',)])
 def test_unknown_negatives_are_refused(negatives):
     with pytest.raises(ValueError, match='negatives'):

@@ -110,8 +110,8 @@ class AccelMoCo(AccelMixin, MoCo):
             check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
         plan = self.current_plan()
         loss_stages = self.loss_stages(plan)
-        whole = self.key_forward == 'full'
-        key_stages = range(1, self.num_exits + 1) if whole else loss_stages
+        refreshed = self.queue_stages if self.key_forward == 'full' else ()
+        key_stages = sorted({*loss_stages, *refreshed})
         generator = plan.window_generator()
         q: dict[int, Tensor] = {}  # stage to unit vectors (N, D), in image order
         k: dict[int, Tensor] = {}
@@ -184,6 +184,11 @@ class AccelMoCo(AccelMixin, MoCo):
             return torch.matmul(q, self.queues[stage - 1].features)
         assert keys is not None
         return similarity_to_others(q, *at_least_fp32(keys))
+
+    @property
+    def queue_stages(self) -> list[int]:
+        """Stages whose negatives are a queue."""
+        return [i for i, kind in enumerate(self.negatives, 1) if kind == 'queue']
 
     @property
     def key_neck(self) -> IntermediateNeck:
