@@ -4,7 +4,13 @@ _base_ = './cpu.py'
 
 _evaluated = dict(evaluate_on=['test'])
 runs = [
-    dict(methods=['simclr'], variants=['grow-freeze'], epochs=[20, 22], **_evaluated),
+    dict(
+        methods=['simclr'],
+        variants=['grow-freeze'],
+        epochs=[20, 22],
+        seeds=[0, 1, 2],
+        **_evaluated,
+    ),
     dict(methods=['simclr'], variants=['decoupled'], epochs=[11, 16], **_evaluated),
     dict(
         methods=['simclr'],
@@ -18,10 +24,29 @@ runs = [
             'batch-negatives',
             'late-sum-random-batch',
             'freeze-batch',
-            'grow-freeze-batch',
             'paper-batch',
             'asymmetric-batch',
         ],
+        epochs=[16],
+        **_evaluated,
+    ),
+    dict(
+        methods=['mocov2'],
+        variants=['grow-freeze-batch'],
+        epochs=[16, 18, 20],
+        seeds=[0, 1, 2],
+        **_evaluated,
+    ),
+    # the paper's two ideas at their best: exits and windows until the last quarter
+    dict(
+        methods=['simclr'],
+        variants=['late-sum-random-whole-end'],
+        epochs=[16],
+        **_evaluated,
+    ),
+    dict(
+        methods=['mocov2'],
+        variants=['late-sum-random-batch-whole-end'],
         epochs=[16],
         **_evaluated,
     ),

@@ -175,6 +175,10 @@ _asymmetric_freeze = [
     dict(until=0.75, view_scale=(2 / 3, 1), entry_probs=(0, 1), **_last),
     dict(until=1.0, entry_probs=(0, 0, 1), **_last),
 ]
+_exits_and_windows_then_whole = [
+    dict(until=0.75, exit_probs=_late),
+    dict(until=1.0, windows=False, loss_on='exit', **_last),
+]
 _equal = {
     'asymmetric': {**_whole, **_hook(schedule=_asymmetric)},
     'asymmetric-freeze': {**_whole, **_hook(schedule=_asymmetric_freeze)},
@@ -193,6 +197,17 @@ _equal = {
         **_sum,
         'model.crop_layer.num_candidates': 1,
         **_hook(exit_probs=_late),
+    },
+    'late-sum-random-whole-end': {
+        **_sum,
+        'model.crop_layer.num_candidates': 1,
+        **_hook(schedule=_exits_and_windows_then_whole),
+    },
+    'late-sum-random-batch-whole-end': {
+        **_sum,
+        **_batch,
+        'model.crop_layer.num_candidates': 1,
+        **_hook(schedule=_exits_and_windows_then_whole),
     },
     'decoupled': {**_whole, **_decoupled, **_hook(**_last)},
     'grow-freeze-decoupled': {
