@@ -1,7 +1,6 @@
 """Multi-crop of AccelMoCo and AccelSimCLR against plain loops over images and views."""
 
 import copy
-from unittest import mock
 
 import pytest
 import torch
@@ -133,20 +132,20 @@ def test_small_views_may_have_several_sizes(config):
 
 @pytest.mark.parametrize('method', METHODS)
 def test_layout_changes_nothing_but_rounding(method):
-    inputs = double(multi_views([2, 2]))
+    models = [build(METHODS[method](channels_last=last)) for last in (False, True)]
+    models[1].load_state_dict(models[0].state_dict())
     losses = []
-    for channels_last in (False, True):
-        torch.manual_seed(0)
-        model = build(METHODS[method](channels_last=channels_last)).double()
+    for model in models:
         torch.manual_seed(1)
-        losses.append(model.loss(inputs, [])['loss_exit4'].detach())
+        model.double()
+        losses.append(model.loss(double(multi_views([2, 2])), [])['loss_exit4'])
     torch.testing.assert_close(*losses)
 
 
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize(
     ('scale', 'sides'),
-    [(0.5, [32, 32, 16, 16]), ((0.75, 1.0), [48, 64, 32, 32])],
+    [(0.5, [32, 32, 16, 16]), ((0.75, 0.75), [48, 48, 32, 32])],
 )
 def test_a_scale_is_for_all_views_and_a_pair_for_the_large_ones(method, scale, sides):
     model = build(METHODS[method]()).double()
@@ -161,13 +160,12 @@ def test_a_scale_is_for_all_views_and_a_pair_for_the_large_ones(method, scale, s
     losses = []
     for network, images, plan in (
         (model, inputs, StepPlan(exit_stage=3, view_scale=scale)),
-        (same, resized, StepPlan(exit_stage=3, view_scale=1.0)),
+        (same, resized, StepPlan(exit_stage=3)),
     ):
         network.plan = plan
         torch.manual_seed(0)
-        with mock.patch.object(type(network), 'check_pair'):  # of 48 and 64 px
-            losses.append(network.loss(images, [])['loss_exit3'])
-    torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+        losses.append(network.loss(images, [])['loss_exit3'])
+    assert torch.equal(*losses)
 
 
 @pytest.mark.parametrize('method', METHODS)
