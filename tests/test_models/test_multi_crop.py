@@ -1,6 +1,8 @@
 """Multi-crop of AccelMoCo and AccelSimCLR against plain loops over images and views."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +11,14 @@ from mmselfsup.registry import MODELS
 from torch import nn
 from torch.nn.functional import interpolate
 
+from mmaccel.analysis import input_shapes
+from mmaccel.engine.config import load_config
 from mmaccel.engine.preflight import check_views
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 from tests.builders import CROP, build, moco_config, multi_views, simclr_config, views
 
+ROOT = Path(__file__).parents[2]
 METHODS = dict(moco=moco_config, simclr=simclr_config)
 
 
@@ -223,3 +228,15 @@ def test_a_config_is_checked_before_it_is_built(method):
         preflight(config(crop_layer=dict(type='HardExampleLayer')), [2, 2], 32, 16)
     with pytest.raises(ConfigError, match='num_views=2'):  # it would use two of them
         preflight(config(accel=False), [2, 2], 32, 16)
+
+
+@pytest.mark.parametrize('name', ['mocov2_r50_8xb32', 'simclr_r50_8xb32'])
+def test_the_documented_config_gives_two_large_and_six_small_views(tmp_path, name):
+    page = (ROOT / 'docs/method.md').read_text(encoding='utf-8')
+    section = page.partition('## Multi-crop')[2]
+    (text,) = re.findall(r'```python\n(.*?)```', section.partition('\n## ')[0], re.S)
+    text = text.replace('path/to/mmaccel', str(ROOT))
+    (tmp_path / 'mine.py').write_text(text.replace('mocov2_r50_8xb32', name))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    assert input_shapes(cfg) == [(3, 224, 224)] * 2 + [(3, 96, 96)] * 6
+    check_views(cfg, MODELS.get(cfg.model.type))
