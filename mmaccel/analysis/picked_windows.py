@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmaccel.models.algorithms.accel_swav import same_size
+from mmaccel.models.algorithms.accel_base import same_size
 from mmaccel.models.layers import WindowTrace
 from mmaccel.models.plan import StepPlan
 

@@ -57,7 +57,8 @@ class StepRunner:
     Args:
         cfg (Config): A pretraining config, accelerated or upstream's.
         batch_size (int): Images per step, on one device.
-        size (int, optional): Side of the views. Defaults to the pipeline's.
+        size (int, optional): Side of the views, of the largest where they differ; the
+            others keep their proportion to it. Defaults to the pipeline's.
         device (str): Torch device. Defaults to ``'cpu'``.
         numerics (Numerics, optional): Precision, layout and compilation. Defaults to
             the config's.
@@ -144,11 +145,14 @@ def _quietly() -> Iterator[None]:
 
 
 def _square_views(cfg: Config, size: int) -> list[tuple[int, int, int]]:
+    """The pipeline's views, or two, as squares; the largest have the given side."""
     try:
         shapes = input_shapes(cfg)
     except ValueError:
         shapes = [(image_channels(cfg), size, size)] * 2
-    return [(channels, size, size) for channels, _, _ in shapes]
+    largest = max(max(rows, columns) for _, rows, columns in shapes)
+    sides = [round(size * max(shape[1:]) / largest) for shape in shapes]
+    return [(shape[0], side, side) for shape, side in zip(shapes, sides)]
 
 
 def _variants(cfg: Config, model: Any) -> dict[str, Variant]:

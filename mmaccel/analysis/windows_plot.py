@@ -19,12 +19,13 @@ def draw_windows(
     Candidates are thin, the picked one thick; what an earlier stage cut away is dark.
 
     Args:
-        views (Sequence[np.ndarray]): Its views, (H, W, 3) or (H, W), 8 bit.
+        views (Sequence[np.ndarray]): Its views, (H, W, 3) or (H, W), 8 bit; small ones
+            after those that windows are cut from are not drawn.
         stages (Sequence[StageWindows]): From :func:`pick_windows`.
         out (str or Path): Picture to write.
     """
     plt = _pyplot()
-    columns = len(views)
+    columns = len(stages[0].views)
     size = (2.6 * columns + 0.2, 2.95 * len(stages))
     figure, axes = plt.subplots(
         len(stages), columns, figsize=size, squeeze=False, constrained_layout=True
@@ -52,7 +53,7 @@ def draw_sheet(
         out (str or Path): Picture to write.
     """
     plt = _pyplot()
-    columns = len(picked[0]) * len(images[0])
+    columns = len(picked[0]) * len(picked[0][0].views)
     size = (1.7 * columns, 1.85 * len(images) + 0.2)
     figure, axes = plt.subplots(
         len(images), columns, figsize=size, squeeze=False, constrained_layout=True

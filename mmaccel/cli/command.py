@@ -107,7 +107,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         'plain ResNet (default: %(default)s)',
     ),
     '--seed': dict(type=int, default=0, help='default: %(default)s'),
-    '--size': dict(type=int, metavar='N', help='side of the views in pixels'),
+    '--size': dict(type=int, metavar='N', help='side of the largest views in pixels'),
     '--threads': dict(type=int, metavar='N', help='CPU threads'),
     '--work-dir': dict(
         metavar='D', help='folder for results; default: ./work_dirs/<config name>'

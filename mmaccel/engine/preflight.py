@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmselfsup.models.algorithms import MoCo, SimCLR
 from mmselfsup.registry import DATASETS, MODELS
 
 from mmaccel.errors import ConfigError
@@ -116,16 +117,26 @@ def check_hook(cfg: Config, kind: type) -> None:
 
 
 def check_views(cfg: Config, kind: type) -> None:
-    """Reject one view of an image where two are compared."""
+    """Reject one view of an image where two are compared, and unused ones.
+
+    Accel-MoCo and Accel-SimCLR take further, smaller views (multi-crop); upstream's
+    classes would drop or refuse them.
+    """
     if not _TWO_VIEWS & {base.__name__ for base in kind.__mro__}:
         return
     option = 'train_dataloader.dataset'
     for place, dataset in datasets(cfg.train_dataloader.dataset, option):
         pipeline = config_reader.pipeline(dataset)
-        number = sum(view.number for view in config_reader.views(dataset))
-        packs = type_name(pipeline[-1]) == 'PackSelfSupInputs' if pipeline else False
-        if packs and number < 2:
-            checks.check_views(number, 2, place)
+        sizes = [v.size for v in config_reader.views(dataset) for _ in range(v.number)]
+        if not pipeline or type_name(pipeline[-1]) != 'PackSelfSupInputs':
+            continue
+        if len(sizes) < 2 or kind in (MoCo, SimCLR):
+            checks.check_views(len(sizes), 2, place)
+        elif hasattr(kind, 'two_sizes'):
+            checks.check_pair(sizes, place)
+            layer = class_of(cfg.model.get('crop_layer') or {}, MODELS)
+            if len(sizes) > 2 and layer is not None:
+                checks.check_keeps_images(layer, f'{kind.__name__} with multi-crop')
 
 
 #: What is asked of a pretraining, given its config and its model's class.

@@ -43,7 +43,8 @@ class TrainingStage:
         view_scale (float or Sequence[float]): Side of the views the network sees over
             the side the pipeline gives, in (0, 1]; views keep at least one pixel. Two
             values are those of the first and the second view: of MoCo's query and
-            key, or of SimCLR's two views, which are alike. Defaults to 1.
+            key, or of SimCLR's two views, which are alike; the small views of
+            multi-crop then stay as they are. Defaults to 1.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -23,7 +23,8 @@ class StepPlan:
         windows (bool): Whether the crop layer is used. Defaults to True.
         view_scale (float or tuple[float, float]): Factor on the side of the views, in
             (0, 1]; two values are those of the first and the second view (MoCo's query
-            and key). Defaults to 1.
+            and key), and views after them, small already, stay as they are. Defaults
+            to 1.
         window_seed (tuple[int], optional): Counters that seed the window draw,
             usually ``(seed, iteration, rank)``. None draws from torch's global
             generator.
@@ -43,7 +44,7 @@ class StepPlan:
     def scale_of(self, view: int) -> float:
         """Factor on the side of a view, counted from 0."""
         if isinstance(self.view_scale, tuple):
-            return self.view_scale[view]
+            return self.view_scale[view] if view < 2 else 1.0
         return self.view_scale
 
     def window_generator(self) -> torch.Generator | None:

@@ -50,4 +50,7 @@ runs = [
         epochs=[16],
         **_evaluated,
     ),
+    # 16 epochs, and the time of the baseline's 16 by operations
+    dict(methods=['simclr'], variants=['multi-crop'], epochs=[16, 12], **_evaluated),
+    dict(methods=['mocov2'], variants=['multi-crop'], epochs=[16, 11], **_evaluated),
 ]

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmaccel.analysis import StepRunner, cost_of_step, input_shapes
 from mmaccel.models.plan import StepPlan
-from tests.builders import BACKBONE, CROP, moco_config, swav_config
+from tests.builders import BACKBONE, CROP, moco_config, simclr_config, swav_config
 
 PIPELINE = [
     dict(
@@ -187,6 +187,40 @@ def test_view_sizes_come_from_the_pipeline():
     cfg.train_dataloader.dataset.pipeline = []
     with pytest.raises(ValueError, match='give it with --size'):
         input_shapes(cfg)
+
+
+def multi_crop(model):
+    """Two views of 48 px and three of 24 px."""
+    cfg = config()
+    cfg.model = model
+    views = cfg.train_dataloader.dataset.pipeline[0]
+    views.num_views = [2, 3]
+    views.transforms.append([dict(type='mmselfsup.RandomResizedCrop', size=24)])
+    return cfg
+
+
+@pytest.mark.parametrize('exit_stage', [2, 4])
+@pytest.mark.parametrize('method', ['moco', 'simclr'])
+def test_small_views_of_multi_crop_agree_with_the_sum_over_layers(method, exit_stage):
+    make = dict(moco=moco_config, simclr=simclr_config)[method]
+    runner = StepRunner(multi_crop(make()), batch_size=4)
+    model = runner.model
+    trained = LayerMacs(nn.ModuleList([model.backbone, model.neck]))
+    keys = LayerMacs(getattr(model, 'encoder_k', nn.Identity()), trained=False)
+    cost = cost_of_step(runner, StepPlan(exit_stage))
+    n, small, dim, queue_len = 4, 3, 16, 32
+    if method == 'moco':  # towards q alone
+        forward = backward = (1 + small) * n * dim * (queue_len + 1)
+    else:  # towards both sides of a product
+        forward = (2 * n + small * n) * 2 * n * dim
+        backward = 2 * forward
+    assert cost['forward'] * n == trained.forward + keys.forward + forward
+    assert cost['backward'] * n == trained.backward + backward
+
+
+def test_a_given_size_is_that_of_the_largest_views():
+    runner = StepRunner(multi_crop(moco_config()), batch_size=4, size=32)
+    assert [x.shape[-1] for x in runner.images] == [32, 32, 16, 16, 16]
 
 
 def test_a_measured_step_trains_the_model():

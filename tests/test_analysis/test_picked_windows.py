@@ -5,8 +5,10 @@ import math
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from mmaccel.analysis import windows_plot
 from mmaccel.analysis.picked_windows import pick_windows, to_pixels
 from mmaccel.models.layers import hard_pair_crop
 from mmaccel.models.layers.hard_pair_crop import draw_windows
@@ -164,6 +166,22 @@ def test_what_is_reported_is_what_the_step_cropped(method, monkeypatch):
             p, q = (view.picked for view in stages[0].views)
             assert losses.shape == (2, 2) and stages[0].pair
             assert losses[p, q] == losses.max()
+
+
+@pytest.mark.parametrize('config', [moco_config, simclr_config])
+def test_windows_of_multi_crop_are_of_the_pair_alone(config, tmp_path):
+    inputs = multi_views([2, 3])
+    model = build(config(crop_layer=dict(CROP)))
+    picked = pick_windows(model, inputs)
+    assert {len(stage.views) for stages in picked for stage in stages} == {2}
+    images = [[x[n, 0].numpy() for x in inputs] for n in range(len(picked))]
+    for draw, arguments in (
+        (windows_plot.draw_windows, (images[0], picked[0])),
+        (windows_plot.draw_sheet, (images, picked)),
+    ):
+        draw(*arguments, tmp_path / 'windows.png')
+        with Image.open(tmp_path / 'windows.png') as picture:
+            assert picture.size[0] / picture.size[1] < 1.2  # no empty columns
 
 
 def test_where_nothing_is_scored():

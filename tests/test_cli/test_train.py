@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import subprocess
@@ -221,3 +222,28 @@ def test_bfloat16_trains_and_resumes(tmp_path):
     assert all(x.dtype != torch.bfloat16 for x in saved.values())
     written = Config.fromfile(str(out / 'mine.py')).optim_wrapper.type
     assert written == 'mmselfsup.AutocastOptimWrapper'
+
+
+@pytest.mark.parametrize('fast_views', [False, True])
+def test_multi_crop_runs_through_the_pipeline_and_resumes(tmp_path, fast_views):
+    """Two large and three small views; the second epoch is the same after a resume."""
+    write_images(tmp_path / 'images', 8)
+    config = write_config(tmp_path / 'run.py', tmp_path / 'images', accel=True)
+    cfg = Config.fromfile(config)
+    cfg.fast_views = fast_views
+    views = cfg.train_dataloader.dataset.pipeline[1]
+    small = copy.deepcopy(views.transforms[0])
+    small[0].size = 16
+    views.update(num_views=[2, 3], transforms=[views.transforms[0], small])
+    cfg.dump(config)
+    out, log = tmp_path / 'out', tmp_path / 'log'
+    argv = [config, '--work-dir', str(out), '--seed', '3']
+    argv += ['--cfg-options', 'train_dataloader.num_workers=0']
+    argv += ['train_dataloader.persistent_workers=False']
+    assert run_tool('train', *argv, log=log) == 0, log.read_text()
+    end = torch.load(out / 'epoch_2.pth', weights_only=True)['state_dict']
+    (out / 'epoch_2.pth').unlink()
+    (out / 'last_checkpoint').unlink()
+    assert run_tool('train', *argv, '--resume', log=log) == 0, log.read_text()
+    again = torch.load(out / 'epoch_2.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(again[name], value) for name, value in end.items())

@@ -9,7 +9,7 @@ import torch
 from mmselfsup.models.losses import swav_loss
 from torch import nn
 
-from mmaccel.models.algorithms.accel_swav import same_size
+from mmaccel.models.algorithms.accel_base import same_size
 from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
 from tests.builders import CROP, build, multi_views, swav_config, views

@@ -1,24 +1,42 @@
-"""SimCLR and SwAV on two gloo processes against one with the whole batch."""
+"""Methods on two gloo processes against one with the whole batch."""
 
 import pytest
 import torch
 from mmengine.dist import all_reduce
 
 from mmaccel.models.plan import StepPlan
-from tests.builders import build, multi_views, simclr_config, swav_config, views
+from tests.builders import (
+    build,
+    moco_config,
+    multi_views,
+    simclr_config,
+    swav_config,
+    views,
+)
 from tests.distributed import run_ranks
 
 HALF = 4  # images a rank
 
 
+def double(inputs):
+    return [view.double() for view in inputs]
+
+
 def simclr():
-    inputs = [view.double() for view in views(batch=2 * HALF)]
-    return build(simclr_config()), inputs
+    return build(simclr_config()), double(views(batch=2 * HALF))
+
+
+def simclr_multi_crop():
+    return build(simclr_config()), double(multi_views([2, 3], batch=2 * HALF))
+
+
+def moco_multi_crop():
+    config = moco_config(negatives=('queue', 'queue', 'batch', 'queue'))
+    return build(config), double(multi_views([2, 3], batch=2 * HALF))
 
 
 def swav():
-    inputs = [view.double() for view in multi_views([2, 4], batch=2 * HALF)]
-    return build(swav_config([2, 4])), inputs
+    return build(swav_config([2, 4])), double(multi_views([2, 4], batch=2 * HALF))
 
 
 def losses_and_gradients(make, rank=None):
@@ -39,19 +57,28 @@ def losses_and_gradients(make, rank=None):
     return loss, gradients
 
 
-def both(rank):
-    return losses_and_gradients(simclr, rank), losses_and_gradients(swav, rank)
+#: Each with the gradient's scale, of several processes to one.
+METHODS = [
+    (simclr, 0.5),
+    (simclr_multi_crop, 0.5),
+    (moco_multi_crop, 1.0),
+    (swav, 1.0),
+]
+
+
+def every_method(rank):
+    return [losses_and_gradients(make, rank) for make, _ in METHODS]
 
 
 @pytest.fixture(scope='module')
 def results(tmp_path_factory):
-    return run_ranks(both, 2, tmp_path_factory.mktemp('ranks'))
+    return run_ranks(every_method, 2, tmp_path_factory.mktemp('ranks'))
 
 
 @pytest.mark.parametrize(
     ('index', 'make', 'scale'),
-    [(0, simclr, 0.5), (1, swav, 1.0)],
-    ids=['simclr', 'swav'],
+    [(i, *method) for i, method in enumerate(METHODS)],
+    ids=[make.__name__ for make, _ in METHODS],
 )
 def test_gradient_relates_to_one_process_as_documented(results, index, make, scale):
     loss, gradients = losses_and_gradients(make)

@@ -10,7 +10,15 @@ from mmselfsup.models.losses import swav_loss
 
 from mmaccel.models.losses import accel_swav_loss
 from mmaccel.models.plan import StepPlan
-from tests.builders import CROP, build, moco_config, simclr_config, swav_config, views
+from tests.builders import (
+    CROP,
+    build,
+    moco_config,
+    multi_views,
+    simclr_config,
+    swav_config,
+    views,
+)
 from tests.steps import sgd
 
 
@@ -32,14 +40,15 @@ def run(model, inputs):
     assert all(p.grad.dtype == torch.float32 for p in model.backbone.parameters())
 
 
+@pytest.mark.parametrize('num_crops', [[2], [2, 2]])
 @pytest.mark.parametrize('config', [moco_config, simclr_config])
-def test_similarities_of_losses_and_scores_are_full_precision(config):
+def test_similarities_of_losses_and_scores_are_full_precision(config, num_crops):
     model = build(config(crop_layer=CROP))
     given = []
     for name in ('forward', 'score'):
         method = getattr(model.head, name)
         model.head.__dict__[name] = lambda *x, m=method: given.append(x) or m(*x)
-    run(model, views())
+    run(model, multi_views(num_crops))
     assert len(given) >= 3  # windows after two stages, the loss
     for pos, neg in given:
         assert is_full(pos) and is_full(neg)

@@ -1,7 +1,7 @@
 """What every accelerated algorithm shares: its exits, its settings, its checks."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,13 @@ from mmaccel.renamed import renamed
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
 from ..utils.backbones import count_blocks
-from ..utils.checks import check_crop_stages, check_losses, check_neck
+from ..utils.checks import (
+    check_crop_stages,
+    check_keeps_images,
+    check_losses,
+    check_neck,
+    check_pair,
+)
 from ..utils.norms import running_statistics
 from ..utils.stages import Stage, StagePass, split_stages
 
@@ -129,6 +135,47 @@ class AccelMixin:
         x = self.resize_and_layout(images, plan.scale_of(view))
         return StagePass(stages, x, record_from=plan.first_stage)
 
+    def check_pair(self, inputs: Sequence[Tensor] | Tensor) -> None:
+        """Reject views that are neither a pair nor a pair and small ones (multi-crop).
+
+        Raises:
+            ConfigError: Naming the transform, or the crop layer, to change.
+        """
+        views = [inputs] if isinstance(inputs, Tensor) else inputs
+        check_pair([(x.shape[-2], x.shape[-1]) for x in views])
+        if len(views) > 2 and self.crop_layer is not None:
+            check_keeps_images(
+                type(self.crop_layer), f'{type(self).__name__} with multi-crop'
+            )
+
+    def project_small(
+        self, views: Sequence[Tensor], plan: StepPlan, loss_stages: Container[int]
+    ) -> dict[int, list[Tensor]]:
+        """Project the small views of multi-crop after each stage with a loss.
+
+        They stop at the exit, as the large ones do. No windows are cut from them: they
+        are small crops already, and have no partner of their size.
+
+        Args:
+            views (Sequence[Tensor]): Each (N, 3, H, W); consecutive ones of one size
+                are one batch, as SwAV's.
+            plan (StepPlan): This step's.
+            loss_stages (Container[int]): Stages with a loss.
+
+        Returns:
+            dict[int, list[Tensor]]: Stage to unit vectors (N, D) of each view; empty
+            without views.
+        """
+        vectors: dict[int, list[Tensor]] = {}
+        for group in same_size(views):
+            images = torch.cat(list(views[group.start : group.stop]))
+            small = self.trained_pass(images, plan, view=2)
+            for stage, x in small.run_to(plan.exit_stage):
+                if stage in loss_stages:
+                    z = self.project(self.neck, x, stage)
+                    vectors.setdefault(stage, []).extend(z.chunk(len(group)))
+        return vectors
+
     def resize_and_layout(self, images: Tensor, scale: float) -> Tensor:
         """Images (N, C, H, W) in the size and layout that the network is to see."""
         if scale != 1:
@@ -187,6 +234,23 @@ class AccelMixin:
         # gradient, to the loss as well, and would leave the projector untrained
         torch.clear_autocast_cache()
         return vectors.unflatten(0, pooled.shape[:2])
+
+
+def same_size(inputs: Sequence[Tensor]) -> list[range]:
+    """Group consecutive views of one size, as upstream runs them through the network.
+
+    Args:
+        inputs (Sequence[Tensor]): Views (N, C, H, W).
+
+    Returns:
+        list[range]: Numbers of the views of each group.
+    """
+    starts = [
+        i
+        for i, view in enumerate(inputs)
+        if i == 0 or view.shape[-1] != inputs[i - 1].shape[-1]
+    ]
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(inputs)])]
 
 
 def full_precision(device: torch.device) -> torch.autocast:

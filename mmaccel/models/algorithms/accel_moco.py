@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
 from ..utils.batch_shuffle import BatchShuffle
-from ..utils.checks import check_queue_len, check_views
+from ..utils.checks import check_queue_len
 from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
 from ..utils.negatives import age_gap, similarity_to_others
@@ -32,6 +32,11 @@ class AccelMoCo(AccelMixin, MoCo):
 
     With the last exit and no windows this is upstream's ``MoCo``, operation by
     operation.
+
+    A pipeline that gives more than two views, the further ones smaller, trains with
+    multi-crop (Caron et al. 2020, Section 3.2; not in the paper): the small views are
+    queries too, each against the key of the second view, and a stage's loss is the
+    mean over its queries. Keys are of large views alone, one per image.
 
     Paper: Algorithm 1 and equations (3), (4); layer-wise queues from Appendix A.
 
@@ -93,7 +98,8 @@ class AccelMoCo(AccelMixin, MoCo):
         """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
-            inputs (list[Tensor]): Query and key images, each (N, 3, H, W).
+            inputs (list[Tensor]): Query and key images, each (N, 3, H, W), then any
+                number of small views.
             data_samples (list[SelfSupDataSample]): Not used.
 
         Returns:
@@ -105,7 +111,7 @@ class AccelMoCo(AccelMixin, MoCo):
             Updates the key encoder and the queues; those that a loss has read once
             the backward pass has read them, too. Gathers keys over ranks.
         """
-        check_views(inputs, 2)
+        self.check_pair(inputs)
         if 'queue' in self.negatives:
             check_queue_len(self.queue_len, len(inputs[0]), get_world_size())
         plan = self.current_plan()
@@ -146,18 +152,25 @@ class AccelMoCo(AccelMixin, MoCo):
             if pair.kept is not None:
                 shuffle = shuffle.subset(pair.kept)
 
+        queries = dict(q)
+        small = self.project_small(inputs[2:], plan, loss_stages)
+        for stage, vectors in small.items():  # (N, views, D)
+            queries[stage] = torch.stack((q[stage], *vectors), dim=1)
+
         gathered = {stage: concat_all_gather(k[stage]) for stage in key_stages}
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
             with full_precision(q[stage].device):
-                z_q, z_k, keys = at_least_fp32(q[stage], k[stage], gathered[stage])
-                pos = torch.einsum('nc,nc->n', z_q, z_k).unsqueeze(-1)  # (N, 1)
-                neg = self.against_negatives(z_q, stage, keys)  # (N, K)
-                loss = self.head(pos, neg)
+                z_q, z_k, keys = at_least_fp32(
+                    queries[stage], k[stage], gathered[stage]
+                )
+                pos = torch.einsum('n...c,nc->n...', z_q, z_k).reshape(-1, 1)
+                neg = self.against_negatives(z_q, stage, keys).flatten(0, -2)
+                loss = self.head(pos, neg)  # (N * views, 1) and (N * views, K)
                 losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
                 if plan.measure:
                     chance = self.head.chance(neg.size(1))
-                    losses.update(pair_statistics(z_q, pos, neg, stage, chance))
+                    losses.update(pair_statistics(q[stage], pos, neg, stage, chance))
                     if self.negatives[stage - 1] == 'queue':
                         oldest = self.queues[stage - 1].oldest(len(keys))
                         losses[f'age_gap_exit{stage}'] = age_gap(z_q, keys, oldest)
@@ -165,7 +178,7 @@ class AccelMoCo(AccelMixin, MoCo):
         for stage in key_stages:
             if self.negatives[stage - 1] == 'queue':
                 queue = self.queues[stage - 1]
-                queue.enqueue(gathered[stage], reader=q.get(stage))
+                queue.enqueue(gathered[stage], reader=queries.get(stage))
         return losses
 
     def against_negatives(self, q: Tensor, stage: int, keys: Tensor | None) -> Tensor:

@@ -15,7 +15,6 @@ from mmselfsup.structures import SelfSupDataSample
 from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
-from ..utils.checks import check_views
 from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
@@ -28,6 +27,13 @@ class AccelSimCLR(AccelMixin, SimCLR):
 
     With the last exit and no windows this is upstream's ``SimCLR``, operation by
     operation.
+
+    A pipeline that gives more than two views, the further ones smaller, trains with
+    multi-crop (not in the paper). As in SwAV (Caron et al. 2020, Section 3.2), the two
+    large views are what every other view of an image is compared with, and small
+    views are not compared with each other. A stage's loss is the mean over these
+    pairs, of NT-Xent's 2 and the 2 of each small view; negatives are the large views
+    of the other images.
 
     Paper: Algorithm 1 and equations (3), (4).
 
@@ -59,7 +65,8 @@ class AccelSimCLR(AccelMixin, SimCLR):
         """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
-            inputs (list[Tensor]): Two views of the images, each (N, 3, H, W).
+            inputs (list[Tensor]): Two views of the images, each (N, 3, H, W), then
+                any number of small ones.
             data_samples (list[SelfSupDataSample]): Not used.
 
         Returns:
@@ -69,16 +76,17 @@ class AccelSimCLR(AccelMixin, SimCLR):
         Note:
             Gathers vectors over ranks.
         """
-        check_views(inputs, 2)
+        self.check_pair(inputs)
+        pair = inputs[:2]
         plan = self.current_plan()
         loss_stages = self.loss_stages(plan)
         generator = plan.window_generator()
         own: dict[int, Tensor] = {}  # stage to unit vectors (2N, D) of this rank
 
         if plan.scale_of(0) == plan.scale_of(1):  # one batch of all views, as upstream
-            passes = [self.trained_pass(side_by_side(inputs), plan)]
+            passes = [self.trained_pass(side_by_side(pair), plan)]
         else:
-            passes = [self.trained_pass(x, plan, view) for view, x in enumerate(inputs)]
+            passes = [self.trained_pass(x, plan, view) for view, x in enumerate(pair)]
         for stop in self.stops(plan, last=plan.exit_stage):
             z: dict[int, list[Tensor]] = {}
             for views in passes:
@@ -91,6 +99,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
                 score = partial(self.score_windows, stop, [x.x for x in passes])
                 self.crop(passes, score, generator)
 
+        small = self.project_small(inputs[2:], plan, loss_stages)
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
             every = torch.cat(GatherLayer.apply(own[stage]))  # (2N, D) of all ranks
@@ -101,11 +110,38 @@ class AccelSimCLR(AccelMixin, SimCLR):
                 pos = similarity[rows, rows ^ 1].unsqueeze(1)  # the other view
                 neg = similarity.gather(1, other_images(rows, len(every)))
                 loss = self.head(pos, neg)
+            if small:
+                count = len(small[stage])
+                further = self.small_loss(small[stage], every)
+                loss = (loss + count * further) / (1 + count)  # the mean over pairs
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 chance = self.head.chance(neg.size(1))
                 losses.update(pair_statistics(own[stage], pos, neg, stage, chance))
         return losses
+
+    def small_loss(self, small: Sequence[Tensor], large: Tensor) -> Tensor:
+        """Mean loss of small views, each against both large views of its image.
+
+        Args:
+            small (Sequence[Tensor]): (N, D) unit vectors of each small view of this
+                rank.
+            large (Tensor): (2N, D) unit vectors of the large views of all ranks, those
+                of an image together.
+
+        Note:
+            Gathers the small views' vectors over ranks: as with NT-Xent, each rank
+            differentiates its own share of the mean over all.
+        """
+        anchors = torch.cat(GatherLayer.apply(side_by_side(small)))
+        with full_precision(anchors.device):
+            (anchors,) = at_least_fp32(anchors)
+            similarity = torch.matmul(anchors, large.t())
+            rows = torch.arange(len(anchors), device=anchors.device)
+            first = 2 * (rows // len(small))  # column of the image's first large view
+            neg = similarity.gather(1, other_images(first, len(large)))
+            pos = [similarity[rows, first + view].unsqueeze(1) for view in (0, 1)]
+            return (self.head(pos[0], neg) + self.head(pos[1], neg)) / 2
 
     def crop(
         self,

@@ -1,7 +1,6 @@
 """Accel-SwAV: SwAV with a loss after every stage, exits and windows."""
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +11,9 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import Tensor
 
 from ..necks import IntermediateNeck
-from ..utils.checks import check_views
+from ..utils.checks import check_keeps_images, check_views
 from ..utils.representation import pair_statistics
-from .accel_base import AccelMixin, at_least_fp32, full_precision
+from .accel_base import AccelMixin, at_least_fp32, full_precision, same_size
 
 
 @MODELS.register_module()
@@ -40,12 +39,8 @@ class AccelSwAV(AccelMixin, SwAV):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.crop_layer is not None and not hasattr(self.crop_layer, 'crop_each'):
-            raise ValueError(
-                f"AccelSwAV cannot use {type(self.crop_layer).__name__}: an image's "
-                'views go through the network apart; use crop_layer.type='
-                "'HardPairCropLayer'"
-            )
+        if self.crop_layer is not None:
+            check_keeps_images(type(self.crop_layer), 'AccelSwAV')
         loss = self.head.losses[-1]
         if (
             self.crop_layer is not None
@@ -153,20 +148,3 @@ class AccelSwAV(AccelMixin, SwAV):
         return pair_statistics(
             first, similarity.diag(), similarity[other], stage, chance
         )
-
-
-def same_size(inputs: Sequence[Tensor]) -> list[range]:
-    """Group consecutive views of one size, as upstream runs them through the network.
-
-    Args:
-        inputs (Sequence[Tensor]): Views (N, C, H, W).
-
-    Returns:
-        list[range]: Numbers of the views of each group.
-    """
-    starts = [
-        i
-        for i, view in enumerate(inputs)
-        if i == 0 or view.shape[-1] != inputs[i - 1].shape[-1]
-    ]
-    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(inputs)])]

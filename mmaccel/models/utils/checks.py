@@ -1,5 +1,6 @@
 """Rules that settings must keep, asked before a run and again while it goes on."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -57,6 +58,53 @@ def check_views(
             f'the pipeline of {where} gives {views} view(s) per image but {needed} are '
             f"needed; use dict(type='MultiView', num_views={needed}, "
             'transforms=[...]) in it'
+        )
+
+
+def check_pair(
+    sizes: Sequence[tuple[int, int] | None], where: str = 'train_dataloader.dataset'
+) -> None:
+    """Reject views that are neither a pair nor a pair and small ones (multi-crop).
+
+    Args:
+        sizes (Sequence[tuple[int, int], optional]): Rows and columns of each view, in
+            order; None where they are unknown.
+        where (str): Option of the dataset. Defaults to the training's.
+
+    Raises:
+        ConfigError: Naming the transform to change.
+    """
+    if len(sizes) <= 2:
+        check_views(len(sizes), 2, where)
+    known = [size for size in sizes if size is not None]
+    if len(sizes) <= 2 or len(known) < len(sizes):
+        return
+    first, second, *others = known
+    if first != second or any(math.prod(x) >= math.prod(first) for x in others):
+        shown = ', '.join(f'{rows}x{columns}' for rows, columns in known)
+        raise ConfigError(
+            f'the pipeline of {where} gives {len(known)} views per image, of {shown} '
+            "px; use dict(type='MultiView', num_views=2, transforms=[...]), or "
+            f'num_views=[2, {len(known) - 2}] with a smaller RandomResizedCrop in the '
+            'second of two transforms (multi-crop)'
+        )
+
+
+def check_keeps_images(layer: type, user: str) -> None:
+    """Reject a layer between stages that drops images where views run apart.
+
+    Args:
+        layer (type): Class of the layer.
+        user (str): What cannot use it, for the message.
+
+    Raises:
+        ConfigError: Naming the layer that can be used.
+    """
+    if not hasattr(layer, 'crop_each'):
+        raise ConfigError(
+            f"{user} cannot use {layer.__name__}: an image's views go through the "
+            "network apart; use crop_layer.type='HardPairCropLayer', or "
+            'crop_layer=None'
         )
 
 

@@ -49,7 +49,7 @@ def age_gap(q: Tensor, keys: Tensor, oldest: Tensor) -> Tensor:
     be told from a queue by its age alone. Not in the paper.
 
     Args:
-        q (Tensor): (N, D) unit vectors, row n of image n of this rank.
+        q (Tensor): (N, ..., D) unit vectors, row n of image n of this rank.
         keys (Tensor): (B, D) keys of this step, of all ranks.
         oldest (Tensor): (D, A) oldest keys of the queue.
 
