@@ -64,6 +64,16 @@ variants = {
     'baseline-21px': {_side: 21},
     'baseline-14px': {_side: 14},
     'multi-crop': _multi_crop,
+    'multi-crop-freeze': {
+        **_multi_crop,
+        'custom_hooks': [
+            dict(
+                type='PartialBackpropHook',
+                schedule=_base_.freezing,
+                measure_interval=0,
+            )
+        ],
+    },
 }
 
 _evaluated = dict(evaluate_on=['test'], stages=True)

@@ -53,4 +53,20 @@ runs = [
     # 16 epochs, and the time of the baseline's 16 by operations
     dict(methods=['simclr'], variants=['multi-crop'], epochs=[16, 12], **_evaluated),
     dict(methods=['mocov2'], variants=['multi-crop'], epochs=[16, 11], **_evaluated),
+    # the best two combined
+    dict(
+        methods=['simclr'],
+        variants=['multi-crop-freeze'],
+        epochs=[12],
+        seeds=[0, 1, 2],
+        **_evaluated,
+    ),
+    # what seeds alone do to MoCo v2
+    dict(
+        methods=['mocov2'],
+        variants=['baseline'],
+        epochs=[16],
+        seeds=[1, 2],
+        **_evaluated,
+    ),
 ]
