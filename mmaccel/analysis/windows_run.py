@@ -13,9 +13,9 @@ from mmselfsup.registry import MODELS, TRANSFORMS
 
 from mmaccel.datasets import UnlabelledFolder
 from mmaccel.engine import config_reader
+from mmaccel.engine.checkpoint_reader import read_checkpoint
 from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
-from mmaccel.evaluation.record import load_checkpoint
 from mmaccel.models.layers import HardPairCropLayer
 
 from .picked_windows import StageWindows, pick_windows
@@ -36,7 +36,7 @@ def load_model(cfg: Config, checkpoint: str) -> Any:
             "model.crop_layer.type is 'HardPairCropLayer'"
         )
     load_whole(model, checkpoint)
-    _restore_queue(model, load_checkpoint(checkpoint).get('swav_queue'))
+    _restore_queue(model, read_checkpoint(checkpoint).get('swav_queue'))
     return revert_sync_batchnorm(model).to(get_device())
 
 

@@ -131,7 +131,8 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def choose_checkpoint(cfg: Config, resume: str | None) -> None:
     """Settle from which checkpoint to continue, if any."""
-    from mmaccel.engine.checkpoints import find_newest, is_whole
+    from mmaccel.engine.checkpoint_reader import read_checkpoint, read_run
+    from mmaccel.engine.checkpoints import find_newest
 
     if resume not in (None, 'auto'):
         cfg.resume, cfg.load_from = True, resume
@@ -140,18 +141,18 @@ def choose_checkpoint(cfg: Config, resume: str | None) -> None:
         newest, damaged = find_newest(cfg.work_dir, hook.get('filename_tmpl'))
         for path in damaged:
             _say(f'warning: the checkpoint {path} is damaged and skipped')
+        if damaged and newest is None:
+            raise ConfigError(
+                f'none of the checkpoints in {cfg.work_dir} is whole; move them away '
+                'to start anew, or give another folder with --work-dir'
+            )
         cfg.resume, cfg.load_from = newest is not None, newest
         if newest is None:
             _say(f'No checkpoint in {cfg.work_dir} yet: training starts anew')
     path = cfg.get('load_from')
     if path and '://' not in path:
-        if not os.path.isfile(path):
-            raise ConfigError(f'there is no checkpoint {path}')
-        if cfg.resume and not is_whole(path):
-            raise ConfigError(
-                f'the checkpoint {path} is damaged; give --resume alone to continue '
-                'from the newest whole one'
-            )
+        read = read_run if cfg.get('resume') else read_checkpoint
+        read(path)
 
 
 def _say(message: str) -> None:

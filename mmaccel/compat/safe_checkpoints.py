@@ -1,42 +1,118 @@
 """torch >= 2.6 rejects every MMEngine checkpoint.
 
 ``torch.load`` unpickles allowed types only, and a checkpoint's message hub has
-``HistoryBuffer`` objects with numpy arrays. Exactly those types are allowed here; the
-check itself stays on.
+``HistoryBuffer`` objects with numpy arrays; other authors' have command line arguments.
+Exactly those are allowed here; the check itself stays on.
+
+Numpy's own constructors are not among them: ``numpy.ndarray`` makes an array of
+whatever memory it is given, so a file that calls it can crash the process. A file gets
+stand-ins under numpy's names, which build plain arrays of numbers and nothing else.
 """
 
+import argparse
+import functools
 import io
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+#: What arrays of a checkpoint may consist of: truth values, integers and floats.
+NUMBERS = frozenset(
+    ('b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4', 'f8')
+)
+
 
 def allowed_globals() -> list[Any]:
-    """List what an MMEngine checkpoint contains beyond tensors and plain containers.
+    """List what a checkpoint contains beyond tensors and plain containers.
 
     Returns:
         Types and functions, some as ``(object, name in the pickle)``: numpy 2 moved
         ``numpy.core`` to ``numpy._core``, and a checkpoint written under either
         must load under both.
     """
-    import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    # what np.ndarray.__reduce__ names, without importing a private module
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    names = ('numpy.core.multiarray', 'numpy._core.multiarray')
+    modules = ('numpy.core.multiarray', 'numpy._core.multiarray')
     return [
         HistoryBuffer,
+        argparse.Namespace,
         (_history_statistic, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        # histories are float64 or, as the counts are, int64; a best score kept for
-        # the next evaluation may be a float32 or float64 scalar
-        *{type(np.dtype(t)) for t in (np.float64, np.int64, np.float32)},
-        *((reconstruct, f'{name}._reconstruct') for name in names),
-        *((scalar, f'{name}.scalar') for name in names),
+        (PlainArray, 'numpy.ndarray'),
+        (PlainType, 'numpy.dtype'),
+        *((PlainArray, f'{module}._reconstruct') for module in modules),
+        *((_plain_scalar, f'{module}.scalar') for module in modules),
     ]
+
+
+class PlainType:
+    """Stand in for ``numpy.dtype``: a type of numbers, by its name in a pickle.
+
+    Numpy's own keeps one object for each type in the whole process, which a file could
+    change.
+
+    Args:
+        code (str): One of :data:`NUMBERS`.
+
+    Raises:
+        pickle.UnpicklingError: For anything else.
+    """
+
+    def __init__(self, code: object, *flags: object) -> None:
+        if not isinstance(code, str) or code not in NUMBERS:
+            raise pickle.UnpicklingError(f'arrays of {code!r} are not allowed')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: object) -> None:
+        """Take the byte order; a plain type has nothing else."""
+        plain = ('<', '>', '|')
+        if state not in [(3, order, None, None, None, -1, -1, 0) for order in plain]:
+            raise pickle.UnpicklingError('types with a state are not allowed')
+        self.dtype = self.dtype.newbyteorder(state[1])  # type: ignore[index]
+
+
+class PlainArray(np.ndarray):
+    """Stand in for ``numpy.ndarray`` and for the function that unpickles one.
+
+    Called with anything it is empty; only a whole and plain state fills it. Saved
+    again, it is numpy's own.
+    """
+
+    def __new__(cls, *args: object) -> 'PlainArray':
+        """Make an empty array, whatever is asked for."""
+        return super().__new__(cls, (0,), np.uint8)
+
+    def __setstate__(self, state: object) -> None:
+        """Take shape, type, order and bytes, if they belong together."""
+        match state:
+            case (int(), tuple(shape), PlainType(dtype=dtype), bool(fortran), data):
+                dtype_fits = isinstance(data, bytes)
+            case _:
+                dtype_fits = False
+        if not dtype_fits or not all(type(n) is int and n >= 0 for n in shape):
+            raise pickle.UnpicklingError('this state of an array is not allowed')
+        if math.prod(shape) * dtype.itemsize != len(data):
+            raise pickle.UnpicklingError('an array is larger than its data')
+        super().__setstate__((1, shape, dtype, fortran, data))
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Pickle as numpy's own array."""
+        return self.view(np.ndarray).__reduce_ex__(protocol)  # type: ignore[arg-type]
+
+
+def _plain_scalar(kind: object, data: object) -> Any:
+    """Stand in for the function that unpickles a number of numpy's.
+
+    Raises:
+        pickle.UnpicklingError: For anything but one number of a plain type.
+    """
+    if not isinstance(kind, PlainType) or not isinstance(data, bytes):
+        raise pickle.UnpicklingError('this number is not allowed')
+    if len(data) != kind.dtype.itemsize:
+        raise pickle.UnpicklingError('a number is not of its type')
+    return np.frombuffer(data, kind.dtype)[0]
 
 
 def _history_statistic(owner: type, name: str) -> Callable:
@@ -71,7 +147,12 @@ def is_needed() -> bool:
 
 
 def apply() -> None:
-    """Allow the types of :func:`allowed_globals` in ``torch.load``."""
+    """Allow :func:`allowed_globals` in ``torch.load``, and nothing more from the web.
+
+    MMEngine downloads with the check off.
+    """
     import torch
+    from mmengine.runner import checkpoint
 
     torch.serialization.add_safe_globals(allowed_globals())
+    checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)

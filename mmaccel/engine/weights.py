@@ -1,11 +1,9 @@
 """Load weights that fit their network; reject others with the mismatching names."""
 
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from mmengine.config import Config
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from mmaccel.errors import ConfigError
 
+from .checkpoint_reader import check_tensors, read_checkpoint, tensors
 from .config_reader import dicts
 
 #: Share of the names, the network's and the checkpoint's, that have to be matched.
@@ -23,10 +22,6 @@ MIN_MATCHED = 0.95
 
 #: What a pretraining checkpoint calls its backbone.
 PREFIX = 'backbone.'
-
-# MMEngine's checkpoints can be allowed by their types since torch 2.6, see
-# mmaccel.compat.safe_checkpoints; before, MMEngine itself loads them unchecked
-_SAFELY = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
 
 #: A weight that old checkpoints lack, and on which nothing depends.
 COUNTER = 'num_batches_tracked'
@@ -38,39 +33,19 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     Args:
         path (str or PathLike): A file of MMEngine (weights under ``state_dict``), of
             timm or the methods' authors (``model`` or ``state_dict``), or weights
-            alone.
+            alone. Names of nested dicts come before those inside, with a ``.``.
 
     Raises:
-        ConfigError: If there is no such file, or it is damaged or no checkpoint.
+        ConfigError: If a weight is not finite, or as :func:`read_checkpoint`.
     """
-    if not os.path.isfile(path):
-        raise ConfigError(f'there is no checkpoint {path}')
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:
-                    raise zipfile.BadZipFile
-        content = torch.load(path, map_location='cpu', weights_only=_SAFELY)
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f'{path} has more than weights and cannot be read safely; save its '
-            "weights alone with torch.save({'state_dict': model.state_dict()}, path)"
-        ) from error
-    except Exception as error:  # a damaged file can raise anything
-        raise ConfigError(
-            f'the checkpoint {path} is damaged or cut off; copy it again, or use an '
-            'earlier one'
-        ) from error
+    content: Any = read_checkpoint(path)
     for key in ('state_dict', 'model'):
-        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
+        if isinstance(content.get(key), Mapping):
             content = content[key]
-    weights = (
-        {name: x for name, x in content.items() if isinstance(x, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
+    weights = dict(tensors(content))
     if not weights:
         raise ConfigError(f'{path} contains no weights; give a checkpoint')
+    check_tensors(weights, path)
     return weights
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mmaccel.engine.checkpoints import find_newest
 
 from .curves import read_scalars
-from .recipe import SUPERVISED, Recipe, parse_config, read_recipe, settings_digest
+from .recipe import SUPERVISED, Recipe, describe, parse_config
 from .record import checkpoint_meta, load_checkpoint
 
 
@@ -62,7 +62,7 @@ def read_pretraining(work_dir: str | Path) -> Pretraining | None:
     work_dir = Path(work_dir)
     newest, _ = find_newest(work_dir)
     cfg = _config(work_dir, newest)
-    recipe = read_recipe(cfg)
+    recipe, settings = describe(cfg)
     timed = [r for r in read_scalars(work_dir) if 'train_seconds' in r]
     if recipe is None or recipe.method == SUPERVISED or not timed:
         return None
@@ -72,7 +72,7 @@ def read_pretraining(work_dir: str | Path) -> Pretraining | None:
         recipe=recipe,
         epochs=_epochs(newest, last, cfg),
         seconds=last['train_seconds'],
-        settings=settings_digest(cfg),
+        settings=settings,
         **_machine(work_dir),
     )
 

@@ -20,6 +20,12 @@ from .cached_features import hash_text
 #: Method of a backbone that was trained with labels.
 SUPERVISED = 'Supervised'
 
+#: Longest text of a config that is parsed; MMEngine's have some 10,000 characters.
+MAX_CONFIG = 1_000_000
+
+# what Python's parser raises for text that is no literal or nested too deeply
+_NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
+
 # as configs/ablations/ has them; others are named
 _PROBS = {'bp_to_input': None, 'nearby_block': (0, 0, 0.25, 0.75)}
 _BLOCKS = 8
@@ -94,6 +100,22 @@ def settings_digest(cfg: dict) -> str:
     return hash_text([settings, loader.get('batch_size'), pipelines])[:8]
 
 
+def describe(cfg: Mapping) -> tuple[Recipe | None, str | None]:
+    """Recipe and digest of the settings of a config that may come from anyone.
+
+    Args:
+        cfg (Mapping): What :func:`parse_config` gives.
+
+    Returns:
+        tuple: Both None where the config is not recognised, or not one at all.
+    """
+    try:
+        recipe = read_recipe(cfg)
+        return recipe, settings_digest(dict(cfg)) if recipe else None
+    except Exception:  # a text from anyone can have any value anywhere
+        return None, None
+
+
 def recognise_classifier(state_dict: dict) -> Recipe | None:
     """Recognise torchvision's ResNets trained on ImageNet, by their weights' names.
 
@@ -121,15 +143,17 @@ def parse_config(text: str) -> dict:
     Returns:
         dict: Top-level names and values; empty if it cannot be read.
     """
+    if len(text) > MAX_CONFIG:
+        return {}
     try:
         body = ast.parse(text).body
-    except (SyntaxError, ValueError):
+        return {
+            line.targets[0].id: _literal(line.value)
+            for line in body
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+        }
+    except _NO_LITERAL:
         return {}
-    return {
-        line.targets[0].id: _literal(line.value)
-        for line in body
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
-    }
 
 
 def _literal(node: ast.expr) -> Any:
@@ -145,7 +169,7 @@ def _literal(node: ast.expr) -> Any:
         return [_literal(element) for element in node.elts]
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.logging import print_log
 
+from mmaccel.engine.checkpoint_reader import read_checkpoint
 from mmaccel.engine.checkpoints import find_newest
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically
@@ -16,10 +17,9 @@ from mmaccel.hardware import processor_name
 
 from .recipe import (
     SUPERVISED,
+    describe,
     parse_config,
-    read_recipe,
     recognise_classifier,
-    settings_digest,
 )
 
 #: Evaluations that leave a record.
@@ -126,16 +126,11 @@ def read_records(work_dirs: Iterable[str | Path]) -> list[dict]:
 
 
 def load_checkpoint(path: str | Path) -> dict:
-    """A checkpoint's content, tensors mapped where they can be; empty if unreadable."""
-    for mmap in (True, False):  # torch's older format cannot be mapped
-        try:
-            checkpoint = torch.load(
-                path, map_location='cpu', weights_only=True, mmap=mmap
-            )
-        except Exception:  # a damaged file can raise anything
-            continue
-        return checkpoint if isinstance(checkpoint, dict) else {}
-    return {}
+    """A checkpoint's content; empty if it cannot be read."""
+    try:
+        return read_checkpoint(path)
+    except ConfigError:
+        return {}
 
 
 def checkpoint_meta(checkpoint: dict) -> dict:
@@ -161,19 +156,22 @@ def _origin(pretrained: str | Path | None) -> dict:
         path = Path(newest or path)
     checkpoint = load_checkpoint(path)
     meta = checkpoint_meta(checkpoint)
-    cfg = parse_config(str(meta.get('cfg', '')))
-    recipe = read_recipe(cfg)
-    settings = settings_digest(cfg) if recipe else None
+    recipe, settings = describe(parse_config(str(meta.get('cfg', ''))))
     recipe = recipe or recognise_classifier(checkpoint)
     named = recipe is not None and recipe.method != SUPERVISED
     return dict(
         method=recipe.method if recipe and named else path.stem,
         pretrain=str(path),
-        pretrain_epochs=meta.get('epoch'),
-        pretrain_seed=meta.get('seed'),
+        pretrain_epochs=_whole(meta.get('epoch')),
+        pretrain_seed=_whole(meta.get('seed')),
         recipe=recipe._asdict() if recipe else None,
         settings=settings,
     )
+
+
+def _whole(x: object) -> int | None:
+    """A number that a checkpoint gives, if it is one."""
+    return x if type(x) is int else None
 
 
 def _problem(record: object) -> str:

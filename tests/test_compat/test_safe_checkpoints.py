@@ -1,5 +1,6 @@
 """A real MMEngine checkpoint loads with torch's check on, and nothing more does."""
 
+import argparse
 import io
 import os
 import pickle
@@ -120,6 +121,7 @@ def test_nothing_is_allowed_without_need(left_out, tmp_path):
         history=HistoryBuffer([1.0], [1]),
         counts=HistoryBuffer([1], [1]),
         scalars=[np.float64(1), np.float32(1)],
+        arguments=argparse.Namespace(lr=0.1),
     )
     allowed = safe_checkpoints.allowed_globals()
     found = torch.serialization.get_safe_globals()
