@@ -70,7 +70,7 @@ class PlainType:
         plain = ('<', '>', '|')
         if state not in [(3, order, None, None, None, -1, -1, 0) for order in plain]:
             raise pickle.UnpicklingError('types with a state are not allowed')
-        self.dtype = self.dtype.newbyteorder(state[1])  # type: ignore[index]
+        self.dtype = self.dtype.newbyteorder(state[1])  # type: ignore[index,arg-type]
 
 
 class PlainArray(np.ndarray):
@@ -87,15 +87,18 @@ class PlainArray(np.ndarray):
     def __setstate__(self, state: object) -> None:
         """Take shape, type, order and bytes, if they belong together."""
         match state:
-            case (int(), tuple(shape), PlainType(dtype=dtype), bool(fortran), data):
-                dtype_fits = isinstance(data, bytes)
-            case _:
-                dtype_fits = False
-        if not dtype_fits or not all(type(n) is int and n >= 0 for n in shape):
-            raise pickle.UnpicklingError('this state of an array is not allowed')
-        if math.prod(shape) * dtype.itemsize != len(data):
-            raise pickle.UnpicklingError('an array is larger than its data')
-        super().__setstate__((1, shape, dtype, fortran, data))
+            case (
+                int(),
+                tuple(shape),
+                PlainType(dtype=dtype),
+                bool(order),
+                bytes(data),
+            ):
+                plain = all(type(n) is int and n >= 0 for n in shape)
+                if plain and math.prod(shape) * dtype.itemsize == len(data):
+                    super().__setstate__((1, shape, dtype, order, data))  # type: ignore[arg-type]
+                    return
+        raise pickle.UnpicklingError('this state of an array is not allowed')
 
     def __reduce_ex__(self, protocol: object) -> Any:
         """Pickle as numpy's own array."""
@@ -155,4 +158,5 @@ def apply() -> None:
     from mmengine.runner import checkpoint
 
     torch.serialization.add_safe_globals(allowed_globals())
-    checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)
+    load_url: Callable = checkpoint.load_url  # torch.hub's
+    checkpoint.load_url = functools.partial(load_url, weights_only=True)
