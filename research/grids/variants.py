@@ -2,7 +2,7 @@
 # research/configs/accel-*, or from the baseline's if its name begins with `baseline`.
 _base_ = [
     '../../configs/_base_/training_stages/exits-first.py',
-    '../../configs/_base_/training_stages/freezing.py',
+    '../../configs/_base_/training_stages/grow-freeze.py',
 ]
 
 _last = dict(exit_probs=(0, 0, 0, 1))
@@ -71,11 +71,6 @@ _freeze_early = [
     dict(until=0.75, entry_probs=(0, 0, 1), **_last),
     dict(until=1.0, entry_probs=(0, 0, 0, 1), **_last),
 ]
-_grow_freeze = [
-    dict(until=0.25, view_scale=1 / 2, **_last),
-    dict(until=0.5, view_scale=2 / 3, **_last),
-    *_base_.freezing[1:],
-]
 _rare_stages_faster = {
     part.format(stage - parts): dict(lr_mult=4 / (5 - stage))
     for stage in (2, 3, 4)
@@ -128,7 +123,7 @@ _ours = {
     },
     'freeze': {**_whole, **_hook(schedule=_base_.freezing)},
     'freeze-early': {**_whole, **_hook(schedule=_freeze_early)},
-    'grow-freeze': {**_whole, **_hook(schedule=_grow_freeze)},
+    'grow-freeze': {**_whole, **_hook(schedule=_base_.grow_freeze)},
     'exits-then-entries': {**_whole, **_hook(schedule=_exits_then_entries)},
     'exits-first': {**_whole, **_hook(schedule=_base_.exits_first)},
     'pb-sum-progressive-50-whole-end': {
@@ -192,7 +187,7 @@ _equal = {
         **_hook(exit_probs=_late),
     },
     'freeze-batch': {**_whole, **_batch, **_hook(schedule=_base_.freezing)},
-    'grow-freeze-batch': {**_whole, **_batch, **_hook(schedule=_grow_freeze)},
+    'grow-freeze-batch': {**_whole, **_batch, **_hook(schedule=_base_.grow_freeze)},
     'late-sum-random': {
         **_sum,
         'model.crop_layer.num_candidates': 1,
@@ -213,7 +208,7 @@ _equal = {
     'grow-freeze-decoupled': {
         **_whole,
         **_decoupled,
-        **_hook(schedule=_grow_freeze),
+        **_hook(schedule=_base_.grow_freeze),
     },
 }
 

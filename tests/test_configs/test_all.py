@@ -32,10 +32,9 @@ def images(tmp_path_factory):
     return folder
 
 
-def reduced(name, images, work_dir):
-    """A config with an eighth of the channels, small views, batches of four."""
-    cfg = load_config(str(ROOT / name))
-    backbone, neck = cfg.model.backbone, cfg.model.neck
+def shrink(model):
+    """An eighth of a model's channels, a short queue, few prototypes; in place."""
+    backbone, neck = model.backbone, model.neck
     backbone.update(base_channels=8, stem_channels=8)
     wide = 4 if backbone.depth >= 50 else 1
     channels = tuple(8 * wide * 2**i for i in range(4))
@@ -44,10 +43,16 @@ def reduced(name, images, work_dir):
     neck.update(out_channels=16)
     if 'hid_channels' in neck:
         neck.hid_channels = 24
-    if 'queue_len' in cfg.model:
-        cfg.model.update(queue_len=32, feat_dim=16)
-    if 'loss' in cfg.model.head and 'feat_dim' in cfg.model.head.loss:
-        cfg.model.head.loss.update(feat_dim=16, num_prototypes=20)
+    if 'queue_len' in model:
+        model.update(queue_len=32, feat_dim=16)
+    if 'loss' in model.head and 'feat_dim' in model.head.loss:
+        model.head.loss.update(feat_dim=16, num_prototypes=20)
+
+
+def reduced(name, images, work_dir):
+    """A config with an eighth of the channels, small views, batches of four."""
+    cfg = load_config(str(ROOT / name))
+    shrink(cfg.model)
     for hook in cfg.get('custom_hooks', ()):
         if hook.type == 'SwAVHook':
             hook.update(batch_size=4, feat_dim=16, queue_length=8, epoch_queue_starts=0)
