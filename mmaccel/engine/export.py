@@ -19,7 +19,7 @@ from mmaccel.models.utils.architecture import (
 )
 from mmaccel.models.utils.backbones import pooled_map
 
-from .weights import COUNTER, PREFIX, backbone_weights, mismatch, summary
+from .weights import COUNTER, PREFIX, backbone_weights, mismatch, of_backbone, summary
 
 #: Largest difference of features, relative and absolute.
 TOLERANCE = 1e-5
@@ -35,9 +35,15 @@ def export(checkpoint: str, out: str, kind: str, prefix: str = PREFIX) -> Archit
     if Path(out).suffix not in ('.pth', '.pt', '.safetensors'):
         raise ConfigError(f'{out} is neither .pth nor .safetensors; name it so')
     given = backbone_weights(checkpoint, prefix)
-    given = {n: x.contiguous() for n, x in given.items() if not n.startswith('fc.')}
+    if os.path.exists(out) and os.path.samefile(checkpoint, out):
+        raise ConfigError(f'{out} is the checkpoint itself; name another file')
     arch = read_architecture(given)
     source = mmcls_network(arch)
+    given = of_backbone(given, source.state_dict())
+    # a copy each: a view would be saved with all that it is a view of
+    given = {
+        n: x.clone(memory_format=torch.contiguous_format) for n, x in given.items()
+    }
     for name, x in source.state_dict().items():
         if name.endswith(COUNTER):  # old checkpoints lack it, strict loading wants it
             given.setdefault(name, torch.zeros_like(x))

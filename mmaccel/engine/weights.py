@@ -57,7 +57,8 @@ def backbone_weights(
     Args:
         path (str or PathLike): As :func:`read_weights`.
         prefix (str): What the backbone's names start with, ``''`` where the file is a
-            backbone alone. Defaults to ``'backbone.'``.
+            backbone alone. Defaults to ``'backbone.'``, or whatever it is in a file of
+            one other backbone.
 
     Raises:
         ConfigError: If no backbone has the prefix, with those that one has; or as
@@ -67,6 +68,11 @@ def backbone_weights(
     prefix = prefix if prefix.endswith('.') or not prefix else f'{prefix}.'
     found = {n[len(prefix) :]: x for n, x in weights.items() if n.startswith(prefix)}
     others = _prefixes(weights)
+    if prefix == PREFIX and prefix not in others and len(others) == 1:
+        (prefix,) = others  # of other authors, and not to be mistaken
+        found = {
+            n[len(prefix) :]: x for n, x in weights.items() if n.startswith(prefix)
+        }
     if not found or (others and prefix not in others):
         remedy = (
             'give ' + ' or '.join(f"--prefix '{other}'" for other in others)
@@ -77,7 +83,23 @@ def backbone_weights(
             f"the checkpoint {path} has no backbone under the prefix '{prefix}' (its "
             f'names are like {next(iter(weights))}); {remedy}'
         )
-    return found
+    return _plain_names(found)
+
+
+def of_backbone(weights: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+    """Weights of stem and stages, without the heads that lie beside them.
+
+    Args:
+        weights (Mapping[str, Tensor]): Under a backbone's prefix.
+        own (Iterable[str]): Names of the network's weights. Stages that it lacks are
+            kept: they tell another depth.
+    """
+    parts = {name.partition('.')[0] for name in own}
+    return {
+        name: x
+        for name, x in weights.items()
+        if name.partition('.')[0] in parts or re.match(r'layer\d+\.', name)
+    }
 
 
 def load_backbone(
@@ -299,6 +321,7 @@ def _check_fit(
     prefix: str,
     into: str,
 ) -> None:
+    given = of_backbone(given, own)
     found = mismatch(own, given)
     wanted = [n for n in own if not n.endswith(COUNTER)]
     offered = [n for n in given if not n.endswith(COUNTER)]
@@ -319,8 +342,34 @@ def _check_fit(
 
 def _prefixes(weights: Iterable[str]) -> list[str]:
     """Prefixes under which these names have the first block of a ResNet."""
-    block = 'layer1.0.conv1.weight'
-    return sorted({name[: -len(block)] for name in weights if name.endswith(block)})
+    block = re.compile(r'(|.*\.)(layer1|[34])\.0\.conv1\.weight')
+    names = set(weights)
+    found = {}
+    for match in filter(None, map(block.fullmatch, names)):
+        prefix, stage = match.groups()
+        if stage == 'layer1' or f'{prefix}0.weight' in names:
+            found[prefix] = stage
+    return sorted(found)
+
+
+def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of a ResNet whose children were put into ``nn.Sequential``.
+
+    Convolution and norm are then 0 and 1; the stages start at 4, or at 3 where there is
+    no pooling.
+    """
+    if '0.weight' not in weights or 'layer1.0.conv1.weight' in weights:
+        return weights
+    first = 3 if '3.0.conv1.weight' in weights else 4
+    if f'{first}.0.conv1.weight' not in weights:
+        return weights
+    names = {'0': 'conv1', '1': 'bn1'}
+    names.update({str(first + n): f'layer{n + 1}' for n in range(4)})
+    return {
+        names.get(head, head) + dot + rest: x
+        for name, x in weights.items()
+        for head, dot, rest in [name.partition('.')]
+    }
 
 
 def _is_pretrained(init_cfg: object) -> TypeGuard[dict]:

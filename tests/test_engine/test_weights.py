@@ -1,6 +1,7 @@
 """Backbone weights load whole or are rejected, with the names that do not match."""
 
 import copy
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -90,10 +91,43 @@ def test_another_shape_and_prefix_are_rejected_by_name(tmp_path):
     path = save(tmp_path / 'x.pth', resnet(in_channels=1))
     with pytest.raises(ConfigError, match=r'shape: conv1.weight'):
         load_backbone(resnet(), path)
-    path = save(tmp_path / 'x.pth', resnet(), prefix='module.encoder_q.')
+    keys = {f'module.encoder_k.{n}': x for n, x in resnet().state_dict().items()}
+    path = save(tmp_path / 'x.pth', resnet(), prefix='module.encoder_q.', **keys)
     with pytest.raises(ConfigError, match=r"--prefix 'module.encoder_q.'"):
         load_backbone(resnet(), path)
     load_backbone(resnet(), path, prefix='module.encoder_q.')
+
+
+def layouts():
+    """Rows of the table of docs/transfer.md: project, names and prefixes."""
+    text = Path('docs/transfer.md').read_text()
+    rows = re.findall(r'^\| (.+?) \| `(\S+)` \| (.+?) \| (.+?) \|$', text, re.MULTILINE)
+    return [
+        pytest.param(names, re.findall('`(.+?)`', beside), found, id=project)
+        for project, names, beside, found in rows
+    ]
+
+
+@pytest.mark.parametrize(('names', 'beside', 'found'), layouts())
+def test_layouts_of_other_projects(names, beside, found, tmp_path):
+    source, target = resnet(), resnet()
+    *keys, prefix = names.split(':')
+    prefix, stage, _ = re.split(r'(layer1|[34])(?=\.0\.)', prefix)
+    weights = {}
+    for name, x in source.state_dict().items():
+        if stage != 'layer1':
+            for number in range(1, 5):
+                name = name.replace(f'layer{number}.', f'{int(stage) + number - 1}.')
+            name = name.replace('bn1.', '1.', name.startswith('bn1.'))
+            name = name.replace('conv1.', '0.', name.startswith('conv1.'))
+        weights[prefix + name] = x
+    weights |= {name: torch.zeros(3) for name in beside}
+    for key in reversed(keys):
+        weights = {key: weights}
+    torch.save(weights, tmp_path / 'x.pth')
+    load_backbone(target, tmp_path / 'x.pth')
+    for name, x in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], x), name
 
 
 def test_five_percent_may_be_missing_and_no_more(tmp_path):
