@@ -147,3 +147,42 @@ def test_wrong_features_are_not_written(tmp_path, capsys, monkeypatch):
     assert main(['export', *argv]) == 1
     assert 'gives other features' in capsys.readouterr().err
     assert not (tmp_path / 'x.pth').exists()
+
+
+def test_views_of_a_flat_buffer_are_written_compactly(tmp_path):
+    backbone, path = pretrained(tmp_path / 'pre.pth', depth=18)
+    weights = torch.load(path, weights_only=True)['state_dict']
+    flat = torch.cat([x.flatten().float() for x in weights.values()] * 2)
+    parts = iter(flat.split([x.numel() for x in weights.values()] * 2))
+    weights = {
+        name: next(parts).view(x.shape).to(x.dtype) for name, x in weights.items()
+    }
+    torch.save(dict(state_dict=weights), path)
+    out = tmp_path / 'out.pth'
+    assert main(['export', path, str(out), '--format', 'torchvision']) == 0
+    size = sum(x.numel() * x.element_size() for x in backbone.state_dict().values())
+    assert out.stat().st_size < 1.05 * size
+
+
+def test_the_input_is_never_replaced(tmp_path, capsys):
+    _, path = pretrained(tmp_path / 'pre.pth', depth=18)
+    before = (tmp_path / 'pre.pth').read_bytes()
+    assert main(['export', path, path, '--format', 'mmcls']) == 1
+    assert 'name another file' in capsys.readouterr().err
+    assert (tmp_path / 'pre.pth').read_bytes() == before
+
+
+def test_heads_under_the_prefix_are_left_out(tmp_path):
+    _, path = pretrained(tmp_path / 'pre.pth', depth=18)
+    weights = torch.load(path, weights_only=True)['state_dict']
+    weights = {f'module.{n.removeprefix("backbone.")}': x for n, x in weights.items()}
+    weights |= {
+        'module.projection_head.0.weight': torch.zeros(3),
+        'module.prototypes.weight': torch.zeros(3),
+    }
+    torch.save(weights, path)
+    out = str(tmp_path / 'out.pth')
+    assert main(['export', path, out, '--format', 'torchvision']) == 0
+    model = torchvision.models.resnet18()
+    model.fc = nn.Identity()
+    model.load_state_dict(torch.load(out, weights_only=True), strict=True)
