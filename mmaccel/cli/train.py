@@ -151,8 +151,15 @@ def choose_checkpoint(cfg: Config, resume: str | None) -> None:
             _say(f'No checkpoint in {cfg.work_dir} yet: training starts anew')
     path = cfg.get('load_from')
     if path and '://' not in path:
-        read = read_run if cfg.get('resume') else read_checkpoint
-        read(path)
+        try:
+            read = read_run if cfg.get('resume') else read_checkpoint
+            read(path)
+        except ConfigError as error:
+            if resume in (None, 'auto'):
+                raise
+            raise ConfigError(
+                f'{error}; or give --resume alone to continue from the newest whole one'
+            ) from error
 
 
 def _say(message: str) -> None:

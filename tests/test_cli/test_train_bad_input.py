@@ -155,7 +155,7 @@ def test_damaged_checkpoint(tmp_path, images, capsys):
     path.write_bytes(b'half a checkpoint')
     argv = ['--resume', str(path), '--work-dir', str(tmp_path / 'out')]
     text = preflight(tmp_path, images, capsys, *argv)
-    assert f'the checkpoint {path} is damaged; give --resume alone' in text
+    assert str(path) in text and 'give --resume alone' in text
 
 
 def test_checkpoint_of_another_architecture(tmp_path, images):
@@ -165,7 +165,12 @@ def test_checkpoint_of_another_architecture(tmp_path, images):
 
     state_dict = build(moco_config(accel=False)).state_dict()
     torch.save(
-        dict(meta=dict(epoch=1, iter=2), state_dict=state_dict), tmp_path / 'x.pth'
+        dict(
+            meta=dict(epoch=1, iter=2),
+            message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+            state_dict=state_dict,
+        ),
+        tmp_path / 'x.pth',
     )
     text = start(tmp_path, images, '--resume', str(tmp_path / 'x.pth'))
     assert 'x.pth has another architecture than this model' in text
