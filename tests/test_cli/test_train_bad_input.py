@@ -158,6 +158,16 @@ def test_damaged_checkpoint(tmp_path, images, capsys):
     assert str(path) in text and 'give --resume alone' in text
 
 
+def test_nothing_is_started_over_damaged_checkpoints(tmp_path, images, capsys):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'epoch_1.pth').write_bytes(b'half a checkpoint')
+    argv = ['--resume', '--work-dir', str(out)]
+    config = write_config(tmp_path / 'run.py', images)
+    assert main(['train', config, *argv]) == 1
+    assert f'none of the checkpoints in {out} is whole' in capsys.readouterr().err
+
+
 def test_checkpoint_of_another_architecture(tmp_path, images):
     import torch
 
