@@ -33,7 +33,7 @@ runs = [
     dict(
         methods=['mocov2'],
         variants=['grow-freeze-batch'],
-        epochs=[16, 18, 20],
+        epochs=[16, 18, 20, 22],
         seeds=[0, 1, 2],
         **_evaluated,
     ),

@@ -25,7 +25,7 @@ from mmaccel.evaluation.time_accuracy_plot import (
 )
 from mmaccel.fileio import write_atomically
 
-from .summary import ACCURACIES, SECONDS, Group, Groups
+from .summary import ACCURACIES, Group, Groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -211,7 +211,9 @@ def frontier_plot(
         if not group.n:
             continue
         against = groups.reference(reference, group)
-        x = group.mean(SECONDS) / against.mean(SECONDS)
+        x = groups.relative_time(group, against)
+        if x is None:
+            raise ConfigError(f'the cost of a step of {group.name} is not known')
         y = group.mean(metric)
         cell = group.cell(metric)
         points.append(

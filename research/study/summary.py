@@ -293,26 +293,39 @@ class Groups:
             reason = f'a run is {than} than the baseline of {end} epochs'
         return reason
 
-    def at_equal_time(self, group: Group) -> float | None:
-        """Accuracy (kNN) that the method's baselines have in a group's training time.
+    def relative_time(self, group: Group, reference: Group) -> float | None:
+        """Time of a whole training relative to another's: epochs times cost of a step.
 
-        On the straight line between the two baselines that are next to it in time.
+        Not from the runs, which may share a machine with others or use another.
 
         Returns:
-            float, optional: None if all baselines are shorter or all are longer.
+            float, optional: None if the cost of a step of either is not known.
         """
-        baselines = self.baselines(group)
-        times, accuracies = (
-            [baseline.mean(metric) for baseline in baselines]
-            for metric in (SECONDS, ACCURACIES['knn'])
-        )
-        seconds = group.mean(SECONDS)
-        if not times or not min(times) <= seconds <= max(times):
+        costs = self.cost(group), self.cost(reference)
+        if costs[0] is None or costs[1] is None:
             return None
-        order = np.argsort(times)
-        return float(
-            np.interp(seconds, np.take(times, order), np.take(accuracies, order))
-        )
+        return group.epochs * costs[0].ratio / (reference.epochs * costs[1].ratio)
+
+    def at_equal_time(self, group: Group) -> float | None:
+        """Accuracy (kNN) that the method's baselines have in a group's time.
+
+        On the straight line, in the logarithm of epochs, between the two baselines that
+        are next to it.
+
+        Returns:
+            float, optional: None if all baselines are shorter or all are longer, or the
+            cost of a step is not known.
+        """
+        line = {b.epochs: b.mean(ACCURACIES['knn']) for b in self.baselines(group)}
+        cost = self.cost(group)
+        if cost is None or not line:
+            return None
+        epochs = group.epochs * cost.ratio
+        if not min(line) <= epochs <= max(line):
+            return None
+        lengths = sorted(line)
+        accuracies = [line[length] for length in lengths]
+        return float(np.interp(np.log(epochs), np.log(lengths), accuracies))
 
     def all(self) -> list[Group]:
         """Every group, in the order of their names."""

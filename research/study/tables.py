@@ -74,7 +74,7 @@ def groups_table(
     shown = [group for group, _ in rows]
     if reference is not None and set(columns) & set(_RELATIVE):
         shown += [groups.reference(reference, group) for group in shown]
-    timed = bool({*TIMES, 'ratio', 'equal-time'} & set(columns))
+    timed = bool(set(TIMES) & set(columns))
     told = _speedup_notes(groups, rows, columns)
     return _join(table, *told, *notes(shown, timed))
 
@@ -107,12 +107,13 @@ def entry(
         return _signed(group.mean(ACCURACIES['knn']) - baseline)
     if reference is None:
         raise ConfigError(f'the column {column} needs a reference')
-    metric = ACCURACIES.get(column[: -len(_DIFF)], SECONDS)
     against = groups.reference(reference, group)
+    if column == 'ratio':
+        time = groups.relative_time(group, against) if group.n else None
+        return _MISSING if time is None else f'{time:.2f}'
+    metric = ACCURACIES[column[: -len(_DIFF)]]
     if group.cell(metric) is None or against.cell(metric) is None:
         return _MISSING
-    if column == 'ratio':
-        return f'{group.mean(metric) / against.mean(metric):.2f}'
     if group is against:
         return _SAME
     return _signed(group.mean(metric) - against.mean(metric))

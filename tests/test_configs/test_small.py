@@ -78,8 +78,8 @@ def test_data_and_model_fit(name, data):
     assert all(torch.isfinite(value).all() for value in losses.values())
     assert ('loss_exit3' in losses) == ('accel' in name)
 
-    total = cfg.train_dataloader.batch_size
-    assert cfg.model.queue_len % total == 0
+    queue_len = cfg.model.get('queue_len', 0)  # SimCLR has none
+    assert queue_len % cfg.train_dataloader.batch_size == 0
     assert cfg.auto_scale_lr.base_batch_size > 0
     assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs
 
@@ -109,10 +109,11 @@ def test_accel_changes_the_method_alone(name):
     ours, theirs = accel.pop('model'), baseline.pop('model')
     assert accel == baseline
     for key in ('queue_len', 'momentum', 'feat_dim', 'backbone', 'data_preprocessor'):
-        assert ours[key] == theirs[key]
+        assert ours.get(key) == theirs.get(key)
     assert ours['head']['temperature'] == theirs['head']['temperature']
     assert ours['neck']['in_channels'][-1] == theirs['neck']['in_channels']
 
 
 def test_every_baseline_has_its_accelerated_form():
-    assert len(PAIRS) == 4 and len(CONFIGS) == 10
+    baselines = [name for name in CONFIGS if not name.startswith('accel-')]
+    assert sorted(PAIRS) == baselines and len(PAIRS) == 5

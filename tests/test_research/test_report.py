@@ -20,6 +20,7 @@ from research.study.plots import (
     mean_curves,
 )
 from research.study.report import Report
+from research.study.speedup import StepCosts
 from research.study.summary import Groups
 from research.study.tables import (
     entry,
@@ -73,6 +74,13 @@ RECORDS = [
     record('simclr/baseline', 0, 50, 200),
     record('simclr/paper', 0, 51, 130),
 ]
+#: A step of the paper's costs 0.6 of the baseline's, operations 0.5.
+STEPS = {
+    'moco/baseline': 1.0,
+    'moco/paper': 0.6,
+    'simclr/baseline': 1.0,
+    'simclr/paper': 0.65,
+}
 REPORT = """\
 # A study
 
@@ -115,12 +123,26 @@ Words after."""
 
 
 @pytest.fixture
-def study(tmp_path):
+def costs(tmp_path):
+    """A file with what steps cost."""
+    path = tmp_path / 'step_times.json'
+    entries = {
+        name: dict(width=64, time=dict(median=ratio), operations=ratio / 2)
+        for name, ratio in STEPS.items()
+    }
+    path.write_text(json.dumps(dict(variants=entries)))
+    return path
+
+
+@pytest.fixture
+def study(tmp_path, costs):
     """Arguments of the tool for a report that was never filled."""
     report, records = tmp_path / 'report.md', tmp_path / 'records.jsonl'
     report.write_text(REPORT)
     save(records, RECORDS)
-    return ['--report', str(report), '--records', str(records)]
+    return [
+        *('--report', str(report), '--records', str(records), '--costs', str(costs))
+    ]
 
 
 def save(path, records):
@@ -137,8 +159,8 @@ def cells(table):
     return [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[2:]]
 
 
-def test_means_and_deviations_are_those_worked_out_by_hand():
-    groups = Groups(RECORDS)
+def test_means_and_deviations_are_those_worked_out_by_hand(costs):
+    groups = Groups(RECORDS, StepCosts(costs))
     table = groups_table(
         groups,
         rows(groups, 'moco/baseline', 'moco/paper', 'moco/baseline-12e'),
@@ -152,7 +174,7 @@ def test_means_and_deviations_are_those_worked_out_by_hand():
     ]
     assert cells(table) == [
         ['moco/baseline', '20', '3', '63.0 ± 3.6', '110 ± 10', '1.00', '–'],
-        ['moco/paper', '20', '2', '58.5 ± 0.7', '72 ± 3', '0.65', '−4.5'],
+        ['moco/paper', '20', '2', '58.5 ± 0.7', '72 ± 3', '0.60', '−4.5'],
         ['moco/baseline-12e', '12', '1', '55.0', '66', '0.60', '−8.0'],
     ]
 
@@ -210,8 +232,8 @@ def test_seconds_of_resumed_runs_are_missing():
         groups_table(groups, both[1:], ['end-to-end', 'n'])
 
 
-def test_each_method_has_its_own_baseline():
-    groups = Groups(RECORDS)
+def test_each_method_has_its_own_baseline(costs):
+    groups = Groups(RECORDS, StepCosts(costs))
     table = groups_table(
         groups,
         rows(groups, 'moco/paper', 'simclr/paper'),
@@ -219,7 +241,7 @@ def test_each_method_has_its_own_baseline():
         '*/baseline',
     )
     assert cells(table) == [
-        ['moco/paper', '0.65', '−4.5'],
+        ['moco/paper', '0.60', '−4.5'],
         ['simclr/paper', '0.65', '+1.0'],
     ]
 
@@ -279,18 +301,19 @@ def test_runs_of_a_group_differ_by_their_seed_alone():
 def test_times_of_different_settings_are_told_apart():
     groups = Groups([*RECORDS, record('moco/gpu', 0, 60, 9, device='A GPU', jobs=4)])
     shown = rows(groups, 'moco/gpu')
+    timed = ['seconds', 'knn-diff']
     note = (
         'Times of different settings do not compare: A CPU with 2 at once '
         '(moco/baseline); A GPU with 4 at once (moco/gpu).'
     )
-    assert groups_table(groups, shown, ['ratio'], 'moco/baseline').endswith(note)
+    assert groups_table(groups, shown, timed, 'moco/baseline').endswith(note)
     assert note not in groups_table(groups, shown, ['knn'])
     clock = record('moco/clock', 0, 60, 9)
     clock['run']['options'] = {'default_hooks.throughput.clock': 'cpu'}
     groups = Groups([*RECORDS, clock])
     note = 'A CPU with 2 at once, processor time (moco/clock).'
     shown = rows(groups, 'moco/clock')
-    assert groups_table(groups, shown, ['ratio'], 'moco/baseline').endswith(note)
+    assert groups_table(groups, shown, timed, 'moco/baseline').endswith(note)
 
 
 def test_stages_of_the_probe():
@@ -368,8 +391,8 @@ def test_families_share_colours_in_both_pictures(tmp_path):
             assert (np.abs(pixels - np.array(rgb)).max(-1) < 0.02).any(), colour
 
 
-def test_frontier_is_relative_to_each_reference():
-    groups = Groups(RECORDS)
+def test_frontier_is_relative_to_each_reference(costs):
+    groups = Groups(RECORDS, StepCosts(costs))
     line = groups.select(['moco/baseline-12e', 'moco/broken', 'moco/baseline'])
     shown = rows(groups, 'moco/b*', 'moco/paper', 'simclr/paper')
     plot = frontier_plot(groups, shown, [line], '*/baseline')
@@ -379,8 +402,8 @@ def test_frontier_is_relative_to_each_reference():
     at = {p['name']: (p['x'], p['y'], p['std']) for p in points}
     assert 'moco/broken' not in at and len(at) == 5
     assert at['moco/baseline'] == pytest.approx((1, 63, 13**0.5))
-    assert at['moco/paper'] == pytest.approx((72 / 110, 58.5, 0.5**0.5))
-    assert at['simclr/paper'] == (130 / 200, 51, None)
+    assert at['moco/paper'] == pytest.approx((0.6, 58.5, 0.5**0.5))
+    assert at['simclr/paper'] == (0.65, 51, None)
     with pytest.raises(ConfigError, match='test'):
         frontier_plot(groups, shown, [line], '*/baseline', 'test-linear')
 
@@ -440,21 +463,23 @@ def test_labels_come_from_the_block_then_from_the_report(tmp_path):
     ]
 
 
-def test_a_baseline_of_equal_time_lies_between_those_next_to_it():
-    # 50 + (72 - 66) / (110 - 66) * (60 - 50) = 51.36 at the 72 s of the paper's
+def test_a_baseline_of_equal_time_lies_between_those_next_to_it(costs):
+    # the paper's 25 epochs at 0.6 are 15 of the baseline's:
+    # 50 + log(15 / 12) / log(20 / 12) * (60 - 50) = 54.37
     groups = Groups(
         [
             record('moco/baseline-12e', 0, 50, 66, epochs=12),
             record('moco/baseline-20e', 0, 60, 110),
             record('moco/baseline-large-20e', 0, 90, 70),  # no plain baseline
-            record('moco/paper', 0, 58, 70),
-            record('moco/paper', 1, 59, 74),
-            record('moco/slow', 0, 60, 111),
-        ]
+            record('moco/paper', 0, 58, 70, epochs=25),
+            record('moco/paper', 1, 59, 74, epochs=25),
+            record('simclr/paper', 0, 60, 111),
+        ],
+        StepCosts(costs),
     )
-    names = ('moco/paper', 'moco/baseline-20e', 'moco/slow')
+    names = ('moco/paper', 'moco/baseline-20e', 'simclr/paper')
     shown = [entry(groups, g, 'equal-time') for g in groups.select(names)]
-    assert shown == ['+7.1', '–', '-']
+    assert shown == ['+4.1', '–', '-']
 
 
 def test_the_report_is_filled_around_its_words(study, tmp_path):
@@ -485,7 +510,8 @@ def test_twice_gives_the_same(study, tmp_path):
     assert tool.main(study) == 0
     assert [file.read_bytes() for file in files] == first
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {'records.jsonl', *(file.name for file in files)}
+    given = {'records.jsonl', 'step_times.json'}
+    assert left == {*given, *(file.name for file in files)}
 
 
 def test_check_names_what_is_out_of_date(study, tmp_path, capsys):
@@ -514,10 +540,10 @@ def test_check_names_what_is_out_of_date(study, tmp_path, capsys):
     assert outdated() == 'curves.png shows other numbers\n'
     assert not (tmp_path / 'curves.png').exists()
 
-    # seconds of a run that is in both pictures, but for less than the table shows
+    # seconds and accuracy of a run that is in both, by less than the table shows
     assert tool.main(study) == 0
     old = (tmp_path / 'frontier.png').read_bytes()
-    changed = record('moco/paper', 1, 59, 74.4)
+    changed = record('moco/paper', 1, 59.02, 74.4)
     save(tmp_path / 'records.jsonl', [*RECORDS[:4], changed, *RECORDS[5:]])
     found = outdated()
     for name in ('curves.png shows', 'frontier.png shows', '+<!-- numbers'):
