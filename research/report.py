@@ -49,9 +49,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--report',
-        default='research/report.md',
+        nargs='+',
+        default=['research/report.md', 'README.md'],
         metavar='FILE',
-        help='the report (default: %(default)s)',
+        help='pages to fill (default: research/report.md README.md)',
     )
     parser.add_argument(
         '--check',
@@ -77,18 +78,22 @@ def execute(args: argparse.Namespace) -> None:
         if not Path(file).is_file():
             raise ConfigError(f'there are no records {file}; research/run.py adds them')
     costs = StepCosts(*args.costs)
-    report = Report(args.report, read_runs(*args.records), costs)
-    if not args.check:
-        report.write()
-        print(f'Wrote {args.report} and {len(report.plots)} pictures')
-        return
-    outdated = report.outdated()
+    records = read_runs(*args.records)
+    reports = [Report(path, records, costs) for path in args.report]
+    outdated = {}
+    for path, report in zip(args.report, reports):
+        if not args.check:
+            report.write()
+            print(f'Wrote {path} and {len(report.plots)} pictures')
+        elif found := report.outdated():
+            outdated[path] = found
+            print('\n'.join(found))
+        else:
+            print(f'{path} shows the records')
     if outdated:
-        print('\n'.join(outdated))
         raise ConfigError(
-            f'{args.report} is out of date; run python research/report.py'
+            f'{", ".join(outdated)} out of date; run python research/report.py'
         )
-    print(f'{args.report} shows the records')
 
 
 def main(argv: list[str] | None = None) -> int:
