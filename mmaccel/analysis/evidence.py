@@ -33,11 +33,11 @@ STUDY = {
     ('SimCLR', GROWING): StudyResult(
         'SimCLR, views from 1/2, freezing', '−2.1', '0.51'
     ),
-    ('MoCo v2', PUBLISHED): StudyResult('Accel-MoCo v2, the paper', '−25.7', '0.80'),
-    ('MoCo v2', FREEZING): StudyResult('MoCo v2, freezing', '−1.8', '0.89'),
+    ('MoCo v2', PUBLISHED): StudyResult('Accel-MoCo v2, the paper', '−24.3', '0.80'),
+    ('MoCo v2', FREEZING): StudyResult('MoCo v2, freezing', '−0.4', '0.89'),
     ('MoCo v2', GROWING_BATCH): StudyResult(
         'MoCo v2, views from 1/2, freezing, negatives of the batch, 18 epochs',
-        '−2.1',
+        '−0.8',
         '0.65',
     ),
     ('MoCo', PUBLISHED): StudyResult('Accel-MoCo v1, the paper', '−23.7', '0.82'),
