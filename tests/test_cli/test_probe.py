@@ -276,7 +276,7 @@ def test_fashion_mnist_by_the_configs_own_monitor_untrained(tmp_path):
 @pytest.mark.parametrize(
     'case, message',
     [
-        ('prefix', "give --prefix 'encoder.'"),
+        ('two backbones', 'encoder_k.'),
         ('absent', 'there is no checkpoint'),
         ('none', 'checkpoint --untrained is required'),
     ],
@@ -285,12 +285,22 @@ def test_what_does_not_fit_is_refused(
     case, message, images, backbone, tmp_path, capsys
 ):
     path = tmp_path / 'epoch_1.pth'
-    if case == 'prefix':
-        save(backbone, path, prefix='encoder.')
+    if case == 'two backbones':
+        state = backbone.state_dict()
+        prefixes = ('encoder_q.', 'encoder_k.')
+        torch.save({f'{p}{n}': x for p in prefixes for n, x in state.items()}, path)
     argv = [CONFIG, *([] if case == 'none' else [path]), '--work-dir', tmp_path / 'out']
     assert probe(*argv, images=images) == (2 if case == 'none' else 1)
     assert message in capsys.readouterr().err
     assert not records(tmp_path / 'out')
+
+
+def test_a_prefix_of_other_projects_is_found(images, backbone, tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    save(backbone, path, prefix='encoder.')
+    argv = [CONFIG, path, '--work-dir', tmp_path / 'out', '--k', 5]
+    assert probe(*argv, images=images) == 0
+    assert records(tmp_path / 'out')
 
 
 def test_missing_data_is_named_with_the_option(checkpoint, tmp_path, capsys):
