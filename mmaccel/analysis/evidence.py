@@ -93,7 +93,9 @@ def _what_is_done(cfg: Config, recipe: Recipe) -> str:
     scales = [stage.view_scale for stage in schedule]
     exits = any(any(stage.exit_probs[:-1]) for stage in schedule)
     freezes = any(any(stage.entry_probs[1:]) for stage in schedule)
-    if exits or not freezes or any(isinstance(scale, tuple) for scale in scales):
+    folds = any(stage.fold_frozen for stage in schedule)
+    two_sizes = any(isinstance(scale, tuple) for scale in scales)
+    if exits or folds or two_sizes or not freezes:
         return recipe.variant
     done = FREEZING if set(scales) == {1.0} else GROWING
     return f'{_BATCH}, {done}' if batch else done

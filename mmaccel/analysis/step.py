@@ -171,6 +171,7 @@ def _variants(cfg: Config, model: Any) -> dict[str, Variant]:
         elif hook.update_scheme == 'skipping':
             name = f'draw {number}'
         if len(hook.schedule) > 1:  # an exit may differ from stage to stage
+            name += ' folded' if plan.folded_stages else ''
             name += '' if plan.windows else ' whole'
             name += '' if plan.view_scale == 1 else f' x{_scale(plan)}'
             name += '' if plan.loss_on is None else f' {plan.loss_on}'

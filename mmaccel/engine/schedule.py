@@ -39,6 +39,10 @@ class TrainingStage:
         loss_on (str, optional): ``'exit'`` minimises the loss at the exit alone,
             ``'cumulative'`` those of the stages before it too. Defaults to None, the
             model's.
+        fold_frozen (bool): Whether stages before the first that is trained run with
+            folded batch norms, those of MoCo's keys too: with running statistics,
+            which no longer change, in place of the batch's. Defaults to False, as
+            stages that are trained.
         windows (bool): Whether windows are cut. Defaults to True.
         view_scale (float or Sequence[float]): Side of the views the network sees over
             the side the pipeline gives, in (0, 1]; views keep at least one pixel. Two
@@ -54,6 +58,7 @@ class TrainingStage:
     exit_probs: Sequence[float] = UNIFORM
     entry_probs: Sequence[float] = (1.0,)
     loss_on: str | None = None
+    fold_frozen: bool = False
     windows: bool = True
     view_scale: float | Sequence[float] = 1.0
 
@@ -67,8 +72,10 @@ class TrainingStage:
                 f'view_scale={scale!r} is not in (0, 1]; give a share, or one each for '
                 'the first and the second view'
             )
-        if not isinstance(self.windows, bool):
-            raise ValueError(f'windows={self.windows!r} is neither True nor False')
+        for name in ('fold_frozen', 'windows'):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f'{name}={value!r} is neither True nor False')
         if self.loss_on not in (None, 'exit', 'cumulative'):
             raise ValueError(
                 f"loss_on={self.loss_on!r} is unknown; use 'exit' or 'cumulative', or "
@@ -124,6 +131,7 @@ class TrainingStage:
             exit_stage,
             first_stage,
             loss_on=self.loss_on,
+            fold_frozen=self.fold_frozen,
             windows=self.windows,
             view_scale=self.view_scale,  # type: ignore[arg-type]  # a tuple by now
         )

@@ -198,6 +198,8 @@ def _variant(model: dict, hook: dict) -> str:
     weights = tuple(model.get('loss_weights') or ())
     if any(weight != 1 for weight in weights):
         parts.append(f'loss_weights={_short(weights)}')
+    if hook.get('anneal'):
+        parts.append(f'anneal={hook["anneal"]}')
     changes = [*(hook.get('schedule') or ()), *(hook.get('phases') or ())]
     parts += [_change(change) for change in changes]
     return ' + '.join(part for part in parts if part) or 'no exits, no windows'

@@ -20,6 +20,9 @@ class StepPlan:
             passes along the shortcut alone. None stands for all.
         loss_on (str, optional): ``'exit'`` or ``'cumulative'``, as of the model. None
             stands for the model's.
+        fold_frozen (bool): Whether the batch norms of stages before ``first_stage``
+            use their running statistics, folded into the convolutions before them.
+            Defaults to False.
         windows (bool): Whether the crop layer is used. Defaults to True.
         view_scale (float or tuple[float, float]): Factor on the side of the views, in
             (0, 1]; two values are those of the first and the second view (MoCo's query
@@ -36,10 +39,16 @@ class StepPlan:
     first_stage: int = 1
     blocks: tuple[int, ...] | None = None
     loss_on: str | None = None
+    fold_frozen: bool = False
     windows: bool = True
     view_scale: float | tuple[float, float] = 1.0
     window_seed: tuple[int, ...] | None = None
     measure: bool = False
+
+    @property
+    def folded_stages(self) -> int:
+        """Number of stages, from the first on, whose batch norms are folded."""
+        return self.first_stage - 1 if self.fold_frozen else 0
 
     def scale_of(self, view: int) -> float:
         """Factor on the side of a view, counted from 0."""

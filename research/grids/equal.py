@@ -50,6 +50,13 @@ runs = [
         epochs=[16],
         **_evaluated,
     ),
+    dict(
+        methods=['simclr'],
+        variants=['freezeout', 'freezeout-folded'],
+        epochs=[16],
+        **_evaluated,
+    ),
+    dict(methods=['simclr'], variants=['grow-freezeout'], epochs=[20], **_evaluated),
     # 16 epochs, and the time of the baseline's 16 by operations
     dict(methods=['simclr'], variants=['multi-crop'], epochs=[16, 12], **_evaluated),
     dict(methods=['mocov2'], variants=['multi-crop'], epochs=[16, 11], **_evaluated),

@@ -3,6 +3,7 @@
 _base_ = [
     '../../configs/_base_/training_stages/exits-first.py',
     '../../configs/_base_/training_stages/grow-freeze.py',
+    '../../configs/_base_/training_stages/freezeout.py',
 ]
 
 _last = dict(exit_probs=(0, 0, 0, 1))
@@ -170,6 +171,13 @@ _asymmetric_freeze = [
     dict(until=0.75, view_scale=(2 / 3, 1), entry_probs=(0, 1), **_last),
     dict(until=1.0, entry_probs=(0, 0, 1), **_last),
 ]
+# FreezeOut's times; views grow meanwhile
+_grow_freezeout = [
+    dict(until=0.25, view_scale=1 / 2, **_last),
+    dict(_base_.freezeout[0], view_scale=2 / 3),
+    *_base_.freezeout[1:],
+]
+_folded = [dict(stage, fold_frozen=True) for stage in _base_.freezeout]
 _exits_and_windows_then_whole = [
     dict(until=0.75, exit_probs=_late),
     dict(until=1.0, windows=False, loss_on='exit', **_last),
@@ -178,6 +186,9 @@ _equal = {
     'asymmetric': {**_whole, **_hook(schedule=_asymmetric)},
     'asymmetric-freeze': {**_whole, **_hook(schedule=_asymmetric_freeze)},
     'asymmetric-batch': {**_whole, **_batch, **_hook(schedule=_asymmetric)},
+    'freezeout': {**_whole, **_hook(schedule=_base_.freezeout, anneal='scaled')},
+    'freezeout-folded': {**_whole, **_hook(schedule=_folded, anneal='scaled')},
+    'grow-freezeout': {**_whole, **_hook(schedule=_grow_freezeout, anneal='scaled')},
     'batch-negatives': {**_whole, **_batch, **_hook(**_last)},
     'paper-batch': _batch,
     'late-sum-random-batch': {

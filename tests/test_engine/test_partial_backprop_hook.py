@@ -236,6 +236,7 @@ def runs_with_windows(model_options, **hook_options):
 
 
 LAST = dict(exit_probs=(0, 0, 0, 1))
+FREEZING = [dict(LAST, until=0.5), dict(LAST, entry_probs=(0, 1))]
 
 
 @pytest.mark.parametrize(
@@ -289,6 +290,9 @@ def test_windows_are_not_scored_against_a_queue_that_is_not_filled():
         (dict(schedule=[{}], update_scheme='nearby_block'), 'schedule'),
         (dict(schedule=[{}], update_scheme='skipping'), 'schedule'),
         (dict(schedule=[{}], **LAST), 'exit_probs'),
+        (dict(anneal='scaled'), 'anneal'),
+        (dict(schedule=[dict(LAST, entry_probs=(0, 1))], anneal='scaled'), 'anneal'),
+        (dict(schedule=FREEZING, anneal='linear'), 'anneal'),
     ],
 )
 def test_settings_that_cannot_be_or_would_be_ignored_are_refused(settings, named):

@@ -20,9 +20,10 @@ def trace(path):
 class Runs:
     """Runs of one config over one folder of images."""
 
-    def __init__(self, tmp_path, accel=False, **options):
+    def __init__(self, tmp_path, accel=False, schedule=None, **options):
         self.tmp_path = tmp_path
         self.accel = accel
+        self.schedule = schedule or {}
         self.options = options
         write_images(tmp_path / 'images')
 
@@ -30,7 +31,9 @@ class Runs:
         """Exit code of a run with its own work directory; its trace is appended."""
         folder = self.tmp_path / name
         folder.mkdir(exist_ok=True)
-        hooks = [dict(type='PartialBackpropHook')] if self.accel else []
+        hooks = []
+        if self.accel:
+            hooks = [dict(type='PartialBackpropHook', **self.schedule)]
         hooks.append(
             dict(
                 type='TraceHook',
@@ -105,9 +108,14 @@ def test_upstream_moco_from_its_last_epoch(tmp_path):
 
 
 def test_accel_moco_from_the_middle_of_an_epoch_and_of_an_update(tmp_path):
+    freezing = [
+        dict(until=0.6),
+        dict(exit_probs=(0, 1, 1, 1), entry_probs=(0, 1), fold_frozen=True),
+    ]
     runs = Runs(
         tmp_path,
         accel=True,
+        schedule=dict(schedule=freezing, anneal='scaled'),
         **{
             'default_hooks.checkpoint': dict(
                 type='CheckpointHook', by_epoch=False, interval=4, max_keep_ckpts=2

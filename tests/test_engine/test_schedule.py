@@ -40,6 +40,7 @@ def test_plans_are_all_that_may_be_drawn():
         ([dict(view_scale=(0.5, 2))], 'view_scale'),
         ([dict(view_scale=(0.5, 1, 1))], 'view_scale'),
         ([dict(windows='none')], 'windows'),
+        ([dict(fold_frozen=1)], 'fold_frozen'),
         ([dict(loss_on='all')], 'loss_on'),
         ([dict(exit_probs=(0, 0, 0, 0))], 'exit_probs'),
         ([dict(entry_probs=None)], 'entry_probs'),

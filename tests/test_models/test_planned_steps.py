@@ -80,6 +80,30 @@ def test_a_plan_may_say_which_losses_count(method, loss_on):
     )
 
 
+@pytest.mark.parametrize('method', METHODS)
+def test_folded_stages_are_those_whose_batch_norms_are_in_evaluation_mode(method):
+    model = build(METHODS[method]()).double()
+    images = [view.double() for view in views(batch=4, seed=3)]
+    losses_and_gradients(model, images, StepPlan(exit_stage=4))  # sets statistics
+    model.zero_grad(set_to_none=True)
+    plain = copy.deepcopy(model)
+    for module in plain.modules():
+        if hasattr(module, 'layer1'):  # the backbone, and that of MoCo's keys
+            for frozen in (module.norm1, module.layer1, module.layer2):
+                frozen.eval()
+    folded = StepPlan(exit_stage=4, first_stage=3, fold_frozen=True)
+    ours = losses_and_gradients(model, images, folded)
+    theirs = losses_and_gradients(plain, images, StepPlan(4, first_stage=3))
+    for one, other in zip(ours, theirs):
+        assert one.keys() == other.keys()
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-6, atol=1e-8)
+    statistics = dict(plain.named_buffers())
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, statistics[name], rtol=1e-6, atol=1e-8)
+    assert all(module.training for module in model.modules())
+
+
 @pytest.mark.parametrize('scale', [(0.75, 1.0), (1.0, 0.5)])
 def test_moco_may_see_query_and_keys_in_two_sizes(scale):
     """Against a model that gets both in the right size, on whole maps."""

@@ -19,6 +19,13 @@ from mmaccel.models.utils.checks import check_has_exits, check_num_blocks
 from mmaccel.renamed import schedule_from_phases
 from mmaccel.seeding import PLAN, derived_generator
 
+from ..annealing import (
+    ANNEAL,
+    StageRates,
+    freeze_times,
+    numbers_of_stages,
+    rate_factor,
+)
 from ..schedule import UNIFORM, TrainingStage, read_schedule, shares, stage_at
 from ..schedule_checks import check_schedule, untrained_choosers
 
@@ -50,6 +57,13 @@ class PartialBackpropHook(Hook):
             when while training goes on: arguments of
             :class:`~mmaccel.engine.schedule.TrainingStage`. Not in the paper, and for
             ``'bp_to_input'`` alone.
+        anneal (str, optional): Lets the learning rate of each stage fall to zero along
+            a cosine until the schedule freezes the stage (FreezeOut, Brock et al.
+            2017). ``'unscaled'`` begins with the config's rate; ``'scaled'`` with
+            that over the share of the training until then, so that a stage that
+            freezes early travels as far. Rates are those of the config's schedulers,
+            multiplied (:func:`~mmaccel.engine.annealing.rate_factor`). Defaults to
+            None, the config's rates until a stage freezes.
         measure_interval (int): Every so many iterations the algorithm reports
             similarities, feature standard deviation and effective rank, and in the
             first; with 0 in the first alone. Defaults to 50.
@@ -67,6 +81,7 @@ class PartialBackpropHook(Hook):
         update_scheme: str = 'bp_to_input',
         num_blocks: int | None = None,
         schedule: Sequence[dict] | None = None,
+        anneal: str | None = None,
         measure_interval: int = 50,
         entry_probs: Sequence[float] | None = None,
         phases: Sequence[dict] | None = None,
@@ -103,6 +118,20 @@ class PartialBackpropHook(Hook):
             elif update_scheme == 'skipping':
                 exits = (0.0,) * (len(exits) - 1) + (1.0,)
             self.schedule = [TrainingStage(exit_probs=exits, entry_probs=entries)]
+        self.freeze_times = freeze_times(self.schedule)
+        if anneal is not None:
+            if anneal not in ANNEAL:
+                raise ValueError(
+                    f'anneal={anneal!r} is unknown; use {" or ".join(ANNEAL)}, or None'
+                )
+            if all(time in (0, 1) for time in self.freeze_times):
+                raise ValueError(
+                    f'anneal={anneal!r} lowers the rate of stages that freeze, and '
+                    'none does; give schedule a stage with entry_probs=(0, 1), or '
+                    'leave anneal out'
+                )
+        self.anneal = anneal
+        self._rates: StageRates | None = None
         self.update_scheme = update_scheme
         self.num_blocks = num_blocks
         self.measure_interval = measure_interval
@@ -130,6 +159,9 @@ class PartialBackpropHook(Hook):
         seed = torch.tensor([runner.seed], device=next(model.parameters()).device)
         broadcast(seed, src=0)
         self._seed = int(seed)
+        if self.anneal is not None:
+            optimizer = cast(OptimWrapper, runner.optim_wrapper).optimizer
+            self._rates = StageRates(optimizer, numbers_of_stages(model.backbone))
 
     def check_model(self, model: Any) -> None:
         """Reject a model that this hook cannot drive.
@@ -150,7 +182,13 @@ class PartialBackpropHook(Hook):
         model = get_model(runner.model)
         counts = cast(OptimWrapper, runner.optim_wrapper)._accumulative_counts
         update = runner.iter // counts
-        stage = stage_at(self.schedule, update * counts / runner.max_iters)
+        progress = update * counts / runner.max_iters
+        stage = stage_at(self.schedule, progress)
+        if self._rates is not None:
+            self._rates.factors = [
+                rate_factor(progress, time, self.anneal == 'scaled')
+                for time in self.freeze_times
+            ]
         model.plan = replace(
             self.draw(model, self._seed, update, stage),
             window_seed=(self._seed, runner.iter, get_rank()),
@@ -160,7 +198,10 @@ class PartialBackpropHook(Hook):
         runner.message_hub.update_scalar('train/exit', model.plan.exit_stage)
 
     def after_train(self, runner: Runner) -> None:
-        """Take the plan back."""
+        """Take the plan back, and leave the optimizer alone."""
+        if self._rates is not None:
+            self._rates.remove()
+            self._rates = None
         get_model(runner.model).plan = None
 
     def draw(

@@ -131,7 +131,7 @@ class AccelMixin:
 
     def trained_pass(self, images: Tensor, plan: StepPlan, view: int = 0) -> StagePass:
         """Put images (N, C, H, W) before the backbone, recording what a plan trains."""
-        stages = self.stages('query', self.backbone, plan.blocks)
+        stages = self.stages('query', self.backbone, plan.blocks, plan.folded_stages)
         x = self.resize_and_layout(images, plan.scale_of(view))
         return StagePass(stages, x, record_from=plan.first_stage)
 
@@ -186,28 +186,34 @@ class AccelMixin:
         return images.contiguous(memory_format=self.layout)
 
     def stages(
-        self, name: str, backbone: nn.Module, blocks: Collection[int] | None = None
+        self,
+        name: str,
+        backbone: nn.Module,
+        blocks: Collection[int] | None = None,
+        folded: int = 0,
     ) -> list[Stage]:
         """Cut a backbone into stages, each compiled where that is asked for.
 
         One graph per stage serves every exit; one graph per exit would compile the
-        early stages again for each. Schemes that give single blocks a gradient run as
-        they are, and so does evaluation.
+        early stages again for each. Schemes that give single blocks a gradient, and
+        folded stages, run as they are, and so does evaluation.
 
         Args:
             name (str): Under which compiled stages are kept.
             backbone (nn.Module): As of :func:`split_stages`.
             blocks (Collection[int], optional): As of :func:`split_stages`.
+            folded (int): As of :func:`split_stages`. Defaults to 0.
         """
+        as_they_are = split_stages(backbone, blocks, folded)
         if not self.compile_stages or not self.training or blocks is not None:
-            return split_stages(backbone, blocks)
+            return as_they_are
         if name not in self._compiled:
             backend = 'inductor' if self.compile_stages is True else self.compile_stages
             self._compiled[name] = [
                 torch.compile(stage, dynamic=False, backend=backend)
                 for stage in split_stages(backbone)
             ]
-        return self._compiled[name]
+        return [*as_they_are[:folded], *self._compiled[name][folded:]]
 
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) to unit length, as the upstream algorithm does."""

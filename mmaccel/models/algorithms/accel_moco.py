@@ -214,7 +214,7 @@ class AccelMoCo(AccelMixin, MoCo):
         """Move the key encoder, shuffle its images over ranks, put them before it."""
         self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
         images, shuffle = BatchShuffle.draw(images)
-        stages = self.stages('key', self.encoder_k.module[0])
+        stages = self.stages('key', self.encoder_k.module[0], folded=plan.folded_stages)
         return StagePass(
             stages, self.resize_and_layout(images, plan.scale_of(1))
         ), shuffle

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import last_map, stage_names, view_with
+from .norms import folded_norms
 from .skipping import train_only
 
 Stage = Callable[[Tensor], Tensor]
 
 
 def split_stages(
-    backbone: nn.Module, blocks: Collection[int] | None = None
+    backbone: nn.Module, blocks: Collection[int] | None = None, folded: int = 0
 ) -> list[Stage]:
     """Cut a backbone into its stages, the stem being part of the first.
 
@@ -28,6 +29,8 @@ def split_stages(
         blocks (Collection[int], optional): Residual blocks, counted from 0 through the
             network, that get a gradient; the residual branches of the others are
             computed without one. Defaults to all.
+        folded (int): Number of stages, from the first on, that run as
+            :func:`folded_norms` of them. Defaults to 0.
 
     Returns:
         list[Callable]: N functions from a map (N, C, H, W) to the next.
@@ -39,10 +42,11 @@ def split_stages(
         for i, stage in enumerate(stages):
             stages[i] = train_only(stage, blocks, first_block)
             first_block += len(stage)
-    first = view_with(
+    stages[0] = view_with(
         backbone, {names[0]: stages[0], **{name: nn.Identity() for name in names[1:]}}
     )
-
+    stages[:folded] = map(folded_norms, stages[:folded])
+    first = stages[0]
     return [lambda x: last_map(first(x)), *stages[1:]]
 
 
