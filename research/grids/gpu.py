@@ -28,12 +28,20 @@ runs = [
     dict(methods=['mocov2'], variants=['grow-freeze-batch'], epochs=[225], **_main),
     dict(
         methods=['simclr'],
+        variants=['grow-freezeout'],
+        epochs=[250],
+        evaluate_on=['test'],
+    ),
+    dict(
+        methods=['simclr'],
         variants=[
             'decoupled',
             'asymmetric',
             'asymmetric-freeze',
             'late-sum-random',
             'late-sum-random-whole-end',
+            'freezeout',
+            'freezeout-folded',
         ],
         epochs=[200],
         evaluate_on=['test'],
