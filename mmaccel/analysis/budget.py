@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmselfsup.registry import DATASETS
 
-from mmaccel.engine.config import load_config, prepare_config
+from mmaccel.engine.config import prepare_config
 from mmaccel.engine.config_reader import pipeline, training_set, views
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.recipe import read_recipe
@@ -58,8 +58,8 @@ def find_presets(path: str, cfg: Config, read: Callable[[str], Config]) -> list[
     Args:
         path (str): The config's name.
         cfg (Config): The config, read from a file.
-        read (Callable): Reads a sibling; they lie beside the config and have its name
-            with ``-exact``, ``-freeze``, ``-best`` or none of these.
+        read (Callable): Reads the baseline or a sibling; these lie beside the config
+            and have its name with ``-exact``, ``-freeze``, ``-best`` or none of them.
     """
     file = Path(cfg.filename)
     stem = file.stem
@@ -67,7 +67,7 @@ def find_presets(path: str, cfg: Config, read: Callable[[str], Config]) -> list[
         stem = stem.removesuffix(f'-{suffix}')
     presets = []
     if cfg.get('baseline'):
-        presets.append(Preset('baseline', cfg.baseline, load_config(cfg.baseline)))
+        presets.append(Preset('baseline', cfg.baseline, read(cfg.baseline)))
     for suffix in ('', *SUFFIXES):
         sibling = file.with_name(f'{stem}-{suffix}.py' if suffix else f'{stem}.py')
         if sibling == file or sibling.is_file():
@@ -93,7 +93,7 @@ def budget_report(
     Args:
         path (str): The config's name in the report.
         cfg (Config): A pretraining config, read from a file.
-        read (Callable): Reads a sibling of it.
+        read (Callable): Reads its baseline or a sibling.
         hours (float): Time that training may take, > 0.
         gpus (int): Processes of a data-parallel training, each with a batch.
             Defaults to 1.

@@ -22,6 +22,7 @@ EXAMPLES = """\
   mmaccel budget configs/accel/mocov2_r50_8xb32.py --hours 48 --gpus 8 \\
       --images photos --json budget.json
 """
+_METHOD = ('model.', 'custom_hooks')  # settings that upstream's configs may not have
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +69,17 @@ def run(args: argparse.Namespace) -> None:
     from mmaccel.analysis.budget import budget_report
     from mmaccel.hardware import choose_device
 
+    cfg = load(args)
+
     def read(path: str) -> Config:
-        return load(argparse.Namespace(config=path, cfg_options=args.cfg_options))
+        options = args.cfg_options or []
+        if path == cfg.get('baseline'):
+            options = [text for text in options if not text.startswith(_METHOD)]
+        return load(argparse.Namespace(config=path, cfg_options=options))
 
     report = budget_report(
         args.config,
-        load(args),
+        cfg,
         read,
         args.hours,
         args.gpus,

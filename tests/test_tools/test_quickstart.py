@@ -4,9 +4,11 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import matplotlib.image
@@ -18,7 +20,7 @@ from tests.test_evaluation.test_curves import point, write
 
 ROOT = Path(__file__).parents[2]
 converter = load_tool('dataset_converters/fashion_mnist')
-reporter = load_tool('quickstart_report')
+tool = load_tool('quickstart')
 NAMES = [name for names in FILES.values() for name in names]
 
 
@@ -132,35 +134,46 @@ def quick_logs(folder, step, top1, epochs=3):
     return str(folder)
 
 
-def test_report(tmp_path, capsys):
-    baseline = quick_logs(tmp_path / 'a', step=0.4, top1=70.0)
-    accel = quick_logs(tmp_path / 'b', step=0.25, top1=68.75)
-    assert reporter.main([baseline, accel, '--out', str(tmp_path / 'out')]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [
-        'MoCo',
-        'v2',
-        '(upstream)',
-        '3',
-        '400',
-        'ms',
-        '2:00',
-        'min',
-        '70.0',
-        '%',
-    ] in lines
-    assert ['Accel-MoCo', 'v2', '3', '250', 'ms', '1:15', 'min', '68.8', '%'] in lines
-    assert ['ratio', '0.62', '0.62', '-1.2'] in lines
-    assert lines[-4][:3] == ['The', 'untrained', 'network'] and '40.0' in lines[-4]
+def test_report(tmp_path):
+    folders = [
+        quick_logs(tmp_path / name, step=step, top1=top1)
+        for name, step, top1 in (('a', 0.4, 70.0), ('b', 0.25, 55.0), ('c', 0.2, 71.0))
+    ]
+    text = tool.report(folders, tmp_path / 'out')
+    lines = [line.split()[-7:] for line in text.splitlines()]
+    assert lines[1] == ['ms', '2:00', 'min', '1.00', '70.0', '%', '1.00']
+    # 55 lies halfway between untrained and the first evaluation: after 20 s of 75 s
+    assert lines[2] == ['ms', '1:15', 'min', '0.62', '55.0', '%', '0.27']
+    # the baseline never has 71: at least its 120 s against 60 s
+    assert text.splitlines()[3].endswith('71.0 %     > 2.00')
+    assert '40.0 %' in text.splitlines()[-1]
 
     figures = json.loads((tmp_path / 'out' / 'quickstart.json').read_text())
-    assert figures['ratio'] == {'step': 0.625, 'train_seconds': 0.625}
+    assert [run['time_ratio'] for run in figures['runs']] == [1, 0.625, 0.5]
     step_ms = figures['runs'][0]['step_ms']
     assert step_ms == pytest.approx({'median': 400, 'min': 400, 'max': 600})
     assert matplotlib.image.imread(tmp_path / 'out' / 'quickstart.png').shape[1] > 600
 
 
-def quickstart(*argv, python=sys.executable):
+@pytest.mark.parametrize(
+    'in_time, epochs, images',
+    [
+        ([60, 30, 20], 8, 1000),  # 10 epochs of all three would fit
+        ([30, 15, 10], 5, 1000),
+        ([6, 3, 2], 2, 496),  # one epoch of all three: two of half the images
+        ([0.006, 0.003, 0.002], 2, 16),  # one batch at least
+    ],
+)
+def test_epochs_fit_the_time(monkeypatch, in_time, epochs, images):
+    presets = [{'epochs_in_time': n, 'batch_size': 16} for n in in_time]
+    monkeypatch.setattr(
+        'mmaccel.analysis.budget.budget_report',
+        lambda *args, **kwargs: {'images_per_epoch': 1000, 'presets': presets},
+    )
+    assert tool.fit(6.0, []) == {'epochs': epochs, 'images': images}
+
+
+def quickstart(*argv, python=sys.executable, wait=True):
     environment = dict(
         os.environ,
         MMACCEL_VENV='none',
@@ -169,6 +182,8 @@ def quickstart(*argv, python=sys.executable):
         OMP_NUM_THREADS='1',
     )
     command = ['bash', str(ROOT / 'tools' / 'quickstart.sh'), *map(str, argv)]
+    if not wait:
+        return subprocess.Popen(command, env=environment)
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
@@ -193,55 +208,82 @@ def test_quickstart_from_data_to_picture(short_path):
     done = quickstart(*argv)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert '1 epochs each' in lines[0] and 'minutes on two CPU cores' in lines[0]
-    assert any(line.startswith('MoCo v2 (upstream)') for line in lines)
-    assert any(line.startswith('Accel-MoCo v2') for line in lines)
+    for label in ('MoCo v2 (upstream)', 'the paper', 'best'):
+        assert any(line.startswith(label) for line in lines)
     assert (work_dir / 'quickstart.png').stat().st_size > 10000
     figures = json.loads((work_dir / 'quickstart.json').read_text())
-    assert [run['epochs'] for run in figures['runs']] == [1, 1]
+    assert [run['epochs'] for run in figures['runs']] == [1, 1, 1]
 
 
-def test_quickstart_again_after_an_interruption(idx, tmp_path):
+def test_quickstart_again_after_an_interruption(tmp_path, monkeypatch, capsys):
     """Its own logic: an interpreter that only notes what it should run."""
     calls, broken = tmp_path / 'calls', tmp_path / 'broken'
     fake(
         tmp_path,
         'python',
-        '[[ "$*" == *train.py* || "$*" == *report.py* ]] || '
-        f'exec {sys.executable} "$@"\n'
         f'echo "$*" >> {calls}; echo "x - INFO - Epoch(knn) [1]"\n'
-        f'[[ "$*" != *accel*train* && "$*" != *train*accel* || ! -e {broken} ]]',
+        f'[[ "$*" != *quickstart.py* || ! -e {broken} ]]',
     )
+    monkeypatch.setenv('MMACCEL_PYTHON', str(tmp_path / 'python'))
+    plans = []
+
+    def fit(minutes, settings):
+        plans.append(settings)
+        return {'epochs': 3, 'images': 640}
+
+    monkeypatch.setattr(tool, 'fit', fit)
+    monkeypatch.setattr(tool, 'report', lambda folders, out: 'the table')
     work = tmp_path / 'work'
-    argv = ['--data', idx, '--epochs', 3, '--work-dir', work, '--', 'a.b=1']
+    argv = ['--data', 'images', '--work-dir', str(work), '--', 'a.b=1']
 
     broken.touch()
-    done = quickstart(*argv, python=tmp_path / 'python')
-    assert done.returncode == 1
-    assert 'accel-mocov2 did not finish' in done.stderr
-    first, second = calls.read_text().splitlines()
-    for call, name in ((first, 'mocov2'), (second, 'accel-mocov2')):
-        assert f'configs/small/{name}_r18_fashion-mnist_quickstart.py' in call
-        assert f'--work-dir {tmp_path}/work/{name}-3e --seed 0 --resume' in call
-        assert f'train_dataloader.dataset.data_prefix={idx} ' in call
-        assert 'train_cfg.max_epochs=3' in call and call.endswith(' a.b=1')
+    assert tool.main(argv) == 1
+    assert 'upstream) did not finish' in capsys.readouterr().err
+    (call,) = calls.read_text().splitlines()
+    assert 'configs/small/mocov2_r18_fashion-mnist_quickstart.py' in call
+    assert f'--work-dir {work}/mocov2-3e --seed 0 --resume' in call
+    assert 'train_dataloader.dataset.data_prefix=images ' in call
+    assert 'train_dataloader.dataset.indices=640 ' in call
+    assert 'train_cfg.max_epochs=3' in call and call.endswith(' a.b=1')
 
     broken.unlink()
-    calls.unlink()
-    done = quickstart(*argv, python=tmp_path / 'python')
-    assert done.returncode == 0, done.stderr
-    assert '  Epoch(knn) [1]' in done.stdout.splitlines()
-    assert '\n[quickstart] mocov2: finished before, used again' in done.stdout
-    train, report = calls.read_text().splitlines()
-    assert 'accel-mocov2_r18' in train and '--resume' in train
-    assert report.endswith(
-        f'report.py {tmp_path}/work/mocov2-3e {tmp_path}/work/accel-mocov2-3e '
-        f'--out {tmp_path}/work'
-    )
+    assert tool.main(argv) == 0
+    assert len(plans) == 1  # the first plan holds, whatever the speed is now
+    out = capsys.readouterr().out
+    assert '  Epoch(knn) [1]' in out.splitlines() and 'the table' in out
+    assert len(calls.read_text().splitlines()) == 4
+    assert tool.main(argv) == 0
+    assert len(calls.read_text().splitlines()) == 4
+    assert capsys.readouterr().out.count('finished before') == 3
 
-    calls.unlink()
-    assert quickstart(*argv, python=tmp_path / 'python').returncode == 0
-    assert 'train.py' not in calls.read_text()
+
+@pytest.mark.parametrize('sent, code', [('SIGTERM', 143), ('SIGINT', 130)])
+def test_a_signal_ends_what_quickstart_started(idx, tmp_path, sent, code):
+    started = tmp_path / 'started'
+    fake(
+        tmp_path,
+        'python',
+        f'[[ "$*" == *quickstart.py* ]] || exec {sys.executable} "$@"\n'
+        f'sleep 1000 & echo $! > {started}.new; mv {started}.new {started}; wait',
+    )
+    argv = ('--data', idx, '--work-dir', tmp_path / 'work')
+    with quickstart(*argv, python=tmp_path / 'python', wait=False) as process:
+        _wait_for(started.exists)
+        child = int(started.read_text())
+        process.send_signal(getattr(signal, sent))
+        assert process.wait(30) == code
+    _wait_for(lambda: not Path(f'/proc/{child}/stat').exists() or _is_dead(child))
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _is_dead(pid):
+    return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
 
 
 def test_quickstart_refuses_bad_arguments(tmp_path):
