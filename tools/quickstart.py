@@ -11,6 +11,8 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -94,22 +96,22 @@ def train(training: Training, work_dir: Path, settings: list[str]) -> None:
     python = os.environ.get('MMACCEL_PYTHON', sys.executable)
     command = [python, '-u', str(Path(__file__).with_name('train.py'))]
     command += [training.config, '--work-dir', str(work_dir), '--seed', '0', '--resume']
-    with open(log, 'a') as file:
-        with subprocess.Popen(
-            [*command, '--cfg-options', *settings],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            lines = []
-            for line in process.stdout or ():
-                file.write(line)
-                lines = [*lines[-4:], line]
-                found = re.search(r' - INFO - (Epoch\(.*)', line)
-                if found:
-                    print(f'  {found[1]}', flush=True)
+    process = subprocess.Popen(
+        [*command, '--cfg-options', *settings],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    last: deque[str] = deque(maxlen=5)
+    with open(log, 'a') as file, process:
+        for line in process.stdout or ():
+            file.write(line)
+            last.append(line)
+            found = re.search(r' - INFO - (Epoch\(.*)', line)
+            if found:
+                print(f'  {found[1]}', flush=True)
     if process.returncode:
-        sys.stderr.writelines(lines)
+        sys.stderr.writelines(last)
         raise TrainingStopped(
             f'{training.label} did not finish; all output is in {log}. The same '
             'command goes on where its last epoch ended.'
@@ -160,12 +162,12 @@ def speedup(curve: Curve, baseline: Curve) -> str:
     reached, seconds = float(curve.mean[-1]), float(curve.seconds[-1])
     if reached <= baseline.mean[0]:
         return ''
-    points = list(zip(baseline.seconds.tolist(), baseline.mean.tolist()))
-    for (start, low), (end, high) in zip(points, points[1:]):
+    points = zip(baseline.seconds.tolist(), baseline.mean.tolist())
+    for (before, low), (after, high) in pairwise(points):
         if high >= reached:
-            at = start + (end - start) * (reached - low) / (high - low)
+            at = before + (after - before) * (reached - low) / (high - low)
             return f'{at / seconds:.2f}'
-    return f'> {points[-1][0] / seconds:.2f}'
+    return f'> {baseline.seconds[-1] / seconds:.2f}'
 
 
 def table(rows: list[dict]) -> str:
@@ -187,8 +189,8 @@ def table(rows: list[dict]) -> str:
             )
         )
     lines.append(
-        'Speed-up: the time after which the baseline has the same accuracy, relative to '
-        'the training time. One seed.'
+        'Speed-up: the time after which the baseline has the same accuracy, relative '
+        'to the training time. One seed.'
     )
     untrained = rows[0]['knn_top1_untrained']
     if untrained is not None:

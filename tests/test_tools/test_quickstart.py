@@ -126,8 +126,8 @@ def quick_logs(folder, step, top1, epochs=3):
     records = [point(0, 0.0, 40.0, epoch=0)]
     for e in range(1, epochs + 1):
         seconds = 100 * step * e
-        for time in (step, step, 1.5 * step):
-            log = dict(step=e * 100, train_seconds=seconds, time=time, loss=5.0)
+        for took in (step, step, 1.5 * step):
+            log = dict(step=e * 100, train_seconds=seconds, time=took, loss=5.0)
             records.append(dict(log, epoch=e))
         records.append(point(e * 100, seconds, top1, epoch=e))
     write(folder / 'vis_data', records)
