@@ -50,9 +50,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--report',
         nargs='+',
-        default=['research/report.md', 'README.md'],
+        default=['research/report.md', 'README.md', 'configs/accel/README.md'],
         metavar='FILE',
-        help='pages to fill (default: research/report.md README.md)',
+        help='pages to fill (default: research/report.md README.md '
+        'configs/accel/README.md)',
     )
     parser.add_argument(
         '--check',

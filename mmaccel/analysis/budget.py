@@ -116,7 +116,7 @@ def budget_report(
         if batch_size:
             preset.cfg.train_dataloader.batch_size = batch_size
         _epochs(preset)  # known before minutes are spent
-    steps = _time_presets(presets, device, seconds * (1 - _LOADER_SHARE))
+    steps = time_presets(presets, device, seconds=seconds * (1 - _LOADER_SHARE))
     loading = _time_loaders(presets, device, images, seconds * _LOADER_SHARE)
     cores = _cores()
     rows = []
@@ -169,32 +169,44 @@ def _plain_name(cfg: Config) -> str:
     return 'paper' if recipe is not None and recipe.variant == PUBLISHED else 'config'
 
 
-def _time_presets(
-    presets: list[Preset], device: str, seconds: float
+def time_presets(
+    presets: list[Preset],
+    device: str,
+    batch_size: int | None = None,
+    rounds: int = 1,
+    seconds: float = 0.0,
 ) -> list[list[float]]:
     """Seconds per step of each preset, expected over what an update may do, by round.
 
-    All variants of all presets run in turn.
+    All variants of all presets run in turn, after a round that warms up.
+
+    Args:
+        presets (list[Preset]): What to time.
+        device (str): Torch device.
+        batch_size (int, optional): Images per step. Defaults to each config's.
+        rounds (int): How many at least, > 0. Defaults to 1.
+        seconds (float): How long to go on. Defaults to 0.
     """
     start = time.perf_counter()
     runners = []
     for preset in presets:
         cfg = prepare_config(copy.deepcopy(preset.cfg))
-        runners.append(StepRunner(cfg, cfg.train_dataloader.batch_size, device=device))
+        images = batch_size or cfg.train_dataloader.batch_size
+        runners.append(StepRunner(cfg, images, device=device))
     variants = [
         Timed(f'{i} {name}', runner, variant.plan)
         for i, runner in enumerate(runners)
         for name, variant in runner.variants.items()
     ]
     time_steps(variants, rounds=0, warmup=1)
-    rounds = [time_steps(variants, rounds=1, warmup=0)]
-    while time.perf_counter() - start < seconds:
-        rounds.append(time_steps(variants, rounds=1, warmup=0))
+    measured: list[dict[str, list[float]]] = []
+    while len(measured) < rounds or time.perf_counter() - start < seconds:
+        measured.append(time_steps(variants, rounds=1, warmup=0))
     return [
         [
             sum(v.probability * ms[f'{i} {n}'][0] for n, v in runner.variants.items())
             / 1000
-            for ms in rounds
+            for ms in measured
         ]
         for i, runner in enumerate(runners)
     ]

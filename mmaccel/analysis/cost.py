@@ -57,6 +57,18 @@ def cost_of_step(runner: StepRunner, plan: StepPlan | None = None) -> dict:
     )
 
 
+def costs_of_updates(
+    cfg: Config, batch_size: int = 2, size: int | None = None
+) -> tuple[dict[str, float], dict[str, dict]]:
+    """Probability and cost of everything that an update may do, by its name.
+
+    Args: as of :func:`cost_report`.
+    """
+    runner = StepRunner(cfg, batch_size, size)
+    costs = {name: cost_of_step(runner, v.plan) for name, v in runner.variants.items()}
+    return {name: v.probability for name, v in runner.variants.items()}, costs
+
+
 def cost_report(
     path: str,
     cfg: Config,
@@ -77,18 +89,10 @@ def cost_report(
     """
     baseline = baseline or cfg.get('baseline')
 
-    def count(cfg: Config) -> tuple[dict[str, float], dict[str, dict]]:
-        """Probability and cost of everything that an update may do."""
-        runner = StepRunner(cfg, batch_size, size)
-        costs = {
-            name: cost_of_step(runner, v.plan) for name, v in runner.variants.items()
-        }
-        return {name: v.probability for name, v in runner.variants.items()}, costs
-
-    probs, costs = count(cfg)
+    probs, costs = costs_of_updates(cfg, batch_size, size)
     base = None
     if baseline is not None:
-        (base,) = count(load_config(baseline))[1].values()
+        (base,) = costs_of_updates(load_config(baseline), batch_size, size)[1].values()
 
     def expected(*keys: str) -> float:
         return sum(p * sum(costs[name][k] for k in keys) for name, p in probs.items())

@@ -82,6 +82,9 @@ runs = [
         seeds=[1, 2],
         **_evaluated,
     ),
+    # the presets of the other methods, and MoCo v2's at a queue
+    dict(methods=['mocov1', 'swav'], variants=['freeze'], epochs=[16], **_evaluated),
+    dict(methods=['mocov2'], variants=['grow-freeze'], epochs=[18], **_evaluated),
     # the line of plain baselines beyond 16 epochs, for the speed-up of what exceeds it
     dict(methods=['mocov2'], variants=['baseline'], epochs=[22], **_evaluated),
 ]

@@ -33,6 +33,7 @@ from mmaccel.fileio import write_atomically
 
 from .gradients_plot import cosine, gradients_plot, read_gradients
 from .plots import Plot, curves_plot, epochs_plot, frontier_plot, mean_curves
+from .presets_table import presets_table
 from .speedup import StepCosts
 from .summary import Group, Groups
 from .tables import entry, epochs_table, groups_table, notes, runs_list, stages_table
@@ -50,6 +51,7 @@ BLOCKS = (
     'frontier',
     'gradients',
     'figure',
+    'presets',
 )
 
 
@@ -246,6 +248,10 @@ class Report:
         """One figure for a sentence: ``f'{figure("mocov2/paper-200e", "knn")}'``."""
         (one,) = self.groups.select([group])
         return entry(self.groups, one, column, reference)
+
+    def presets(self, file: str) -> None:
+        """What presets cost and keep, from what ``benchmarks/presets.py`` wrote."""
+        _say(*presets_table(self.path.parent / file))
 
     def _picture(
         self,
