@@ -23,10 +23,16 @@ def choose_device(name: str | None = None) -> str:
     """Return the device asked for, by default a GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: If it is a GPU and there is none.
+        ConfigError: If torch knows none of that name, or it is a GPU and there is none.
     """
     import torch
 
+    try:
+        torch.device(name or 'cpu')
+    except RuntimeError as error:
+        raise ConfigError(
+            f'--device {name} is unknown; use cpu, cuda or, for the second GPU, cuda:1'
+        ) from error
     if torch.cuda.is_available():
         return name or 'cuda'
     if name is not None and name.startswith('cuda'):

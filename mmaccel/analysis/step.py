@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from mmselfsup.registry import HOOKS, MODELS
 
 from mmaccel.engine.config_reader import hooks, image_channels, training_set, views
+from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
 
 from .device import synchronize
@@ -80,6 +81,11 @@ class StepRunner:
         numerics: Numerics | None = None,
     ) -> None:
         init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+        if not views(training_set(cfg)):
+            raise ConfigError(
+                f'{cfg.filename} is no pretraining config: its images have no views; '
+                'name one such as configs/accel/mocov2_r50_8xb32.py'
+            )
         torch.manual_seed(0)
         self.device = torch.device(device)
         self.batch_size = batch_size

@@ -64,8 +64,28 @@ def load(args: argparse.Namespace) -> Config:
 
     parser = argparse.ArgumentParser()
     parser.add_argument('options', nargs='*', action=DictAction)
-    given = parser.parse_args(['--', *(args.cfg_options or ())])
-    return load_config(args.config, given.options or None)
+    given = parser.parse_args(['--', *map(_keep_spaces, args.cfg_options or ())])
+    options = {key: _spaces_back(value) for key, value in given.options.items()}
+    return load_config(args.config, options or None)
+
+
+_SPACE = '\0'  # stands for a space while MMEngine, which deletes them, parses
+
+
+def _keep_spaces(option: str) -> str:
+    """Mark the spaces of a value, but for those beside commas and brackets."""
+    key, _, value = option.partition('=')
+    if ',' in value or value.startswith(('(', '[')):
+        value = re.sub(r'\s*([][(),])\s*', r'\1', value)
+    return f'{key}={value.strip().replace(" ", _SPACE)}'
+
+
+def _spaces_back(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(_SPACE, ' ')
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_spaces_back, value))
+    return value
 
 
 _SHARED: dict[str, dict[str, Any]] = {
@@ -141,13 +161,15 @@ class Command:
             the environment variable ``MMACCEL_DEBUG=1``.
 
     Attributes:
+        cfg (Config, optional): To be set by the body once it is read: sentences then
+            name the setting that an error comes from.
         runner (Runner, optional): To be set by the body once it is built. Before its
-            first iteration a ``ValueError`` or ``OSError`` comes from a setting and
-            counts as expected.
+            first iteration an error comes from a setting or from what it names.
     """
 
     def __init__(self, debug: bool = False) -> None:
         self.debug = debug or os.environ.get('MMACCEL_DEBUG', '') not in ('', '0')
+        self.cfg: Config | None = None
         self.runner: Runner | None = None
 
     def run(self, body: Callable[[Command], int | None]) -> int:
@@ -157,7 +179,7 @@ class Command:
         except Exception as error:
             if self.debug or not self._is_expected(error):
                 raise
-            self._tell(_sentence(error))
+            self._tell(self._sentence(error))
             return 1
 
     def _is_expected(self, error: Exception) -> bool:
@@ -165,13 +187,25 @@ class Command:
             return True
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        return isinstance(error, (ValueError, OSError)) and not self._started()
+        return not self._started()
 
     def _started(self) -> bool:
         loop = getattr(self.runner, '_train_loop', None)
         if loop is None or isinstance(loop, dict):
             return False
         return getattr(loop, 'iterations_run', loop.iter) > 0
+
+    def _sentence(self, error: Exception) -> str:
+        """What went wrong, on one line, and the setting it comes from."""
+        text = None
+        if self.cfg is not None and not isinstance(error, _EXPECTED):
+            from mmaccel.engine.settings import explain
+
+            text = explain(error, self.cfg)
+        text = ' '.join((text or _message(error)).split())
+        if not _raised_by_mmaccel(error):
+            text += ' (MMACCEL_DEBUG=1 shows where)'
+        return text
 
     def _tell(self, message: str) -> None:
         rank = process_rank()
@@ -185,19 +219,21 @@ class Command:
                 handler.handle(record)
 
 
-def _sentence(error: Exception) -> str:
-    """The error's text on one line, without the traceback a data worker adds."""
+def _message(error: Exception) -> str:
+    """The error's text, without the traceback a data worker adds."""
     text = str(error)
     if 'Original Traceback' in text:
-        text = re.sub(r'^[\w.]+: ', '', text.strip().splitlines()[-1])
+        last = text.strip().splitlines()[-1]
+        return re.sub(
+            r'^([\w.]+\.)?(ConfigError|TrainingStopped|ValueError): ', '', last
+        )
     if isinstance(error, OSError) and error.strerror:
-        text = (
+        return (
             f'{error.strerror}: {error.filename}' if error.filename else error.strerror
         )
-    text = ' '.join(text.split())
-    if not _raised_by_mmaccel(error):
-        text += ' (MMACCEL_DEBUG=1 shows where)'
-    return text
+    if isinstance(error, (*_EXPECTED, ValueError, OSError)) and text:
+        return text
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
 def _raised_by_mmaccel(error: Exception) -> bool:

@@ -83,8 +83,10 @@ def run(args: argparse.Namespace) -> None:
     """Train."""
     from mmengine.dist import is_main_process
 
+    from mmaccel.engine.config_reader import is_pretraining
     from mmaccel.engine.distributed import init_process_group
     from mmaccel.engine.preflight import check_training
+    from mmaccel.engine.probe import probe_training
     from mmaccel.engine.runner import build_runner
     from mmaccel.engine.weights import drop_pretrained
 
@@ -96,6 +98,8 @@ def run(args: argparse.Namespace) -> None:
         drop_pretrained(cfg)
     init_process_group(cfg.launcher, cfg.env_cfg)
     args.command.runner = runner = build_runner(cfg)
+    if is_pretraining(cfg):
+        probe_training(runner)
     _say(f'seed {runner.seed}, results in {runner.work_dir}')
     runner.train()
     if is_main_process():
@@ -108,9 +112,13 @@ def read_config(args: argparse.Namespace) -> Config:
     """Build the run's config from the command line."""
     from mmaccel.engine.autocast_wrapper import set_precision
     from mmaccel.engine.config import prepare_config, set_work_dir
+    from mmaccel.engine.config_reader import is_pretraining
+    from mmaccel.engine.settings import check_settings
     from mmaccel.engine.weights import set_pretrained
 
-    cfg = load(args)
+    args.command.cfg = cfg = load(args)
+    if is_pretraining(cfg):
+        check_settings(cfg)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
     if args.seed is not None:

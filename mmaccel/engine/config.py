@@ -27,6 +27,15 @@ _HOOKS = (
     'StuckLossHook',
     'KeyAgeHook',
 )
+#: Hooks that the runner registers unless a config sets them to None.
+_RUNNER_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CONFIG_ROOTS = (_PACKAGE.parent, _PACKAGE / '.mim')  # in a checkout, installed
 
@@ -40,20 +49,37 @@ def load_config(path: str, options: dict | None = None) -> Config:
         options (dict, optional): Overrides, ``{'a.b': value}``.
 
     Raises:
-        ConfigError: If there is no such file.
+        ConfigError: If there is no such file, it is no config, or an option does not
+            fit it.
     """
     if '::' in path:
         package, _, inside = path.partition('::')
-        root = os.path.join(get_installed_path(package), '.mim', 'configs')
+        try:
+            root = os.path.join(get_installed_path(package), '.mim', 'configs')
+        except Exception as error:  # setuptools' or importlib's, by version
+            raise ConfigError(
+                f'{path} is not there: the package {package!r} is not installed'
+            ) from error
         path = os.path.join(root, inside)
     else:  # a config of ours names its baseline from where configs/ is
         places = [Path(), *_CONFIG_ROOTS]
         path = next((str(p / path) for p in places if (p / path).is_file()), path)
     if not os.path.isfile(path):
         raise ConfigError(f'there is no config file {path}')
-    cfg = Config.fromfile(path)
-    if options:
-        cfg.merge_from_dict(options)
+    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise ConfigError(f'{path} is no config file; name one that ends with .py')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program
+        raise ConfigError(
+            f'{path} cannot be read as a config: {type(error).__name__}: {error}'
+        ) from error
+    try:
+        cfg.merge_from_dict(options or {})
+    except Exception as error:
+        raise ConfigError(
+            f'--cfg-options {", ".join(options or ())} do not fit {path}: {error}'
+        ) from error
     return cfg
 
 
@@ -88,6 +114,9 @@ def prepare_config(cfg: Config) -> Config:
     Returns:
         Config: The same.
     """
+    for name in ('default_hooks', 'visualizer', 'env_cfg'):
+        if cfg.get(name, ()) is None:  # its default, as where it is left out
+            cfg.pop(name)
     if is_pretraining(cfg):
         _import_mmaccel(cfg)
         _use_safe_hooks(cfg)
@@ -116,10 +145,14 @@ def _import_mmaccel(cfg: Config) -> None:
 
 def _use_safe_hooks(cfg: Config) -> None:
     defaults = cfg.setdefault('default_hooks', ConfigDict())
+    for name in [n for n, hook in defaults.items() if hook is None]:
+        if name not in _RUNNER_HOOKS:  # switched off; the runner drops its own
+            defaults.pop(name)
     checkpoint = defaults.setdefault(
         'checkpoint', ConfigDict(type='CheckpointHook', interval=1)
     )
-    _swap(checkpoint, 'CheckpointHook', 'SafeCheckpointHook')
+    if checkpoint is not None:
+        _swap(checkpoint, 'CheckpointHook', 'SafeCheckpointHook')
     hooks = list(cfg.get('custom_hooks') or [])
     present = {type_name(hook) for _, hook in config_reader.hooks(cfg)}
     hooks += [ConfigDict(type=name) for name in _HOOKS if name not in present]
@@ -132,7 +165,9 @@ def _use_tensorboard(cfg: Config) -> None:
     )
     if visualizer.get('save_dir') is None and 'work_dir' in cfg:
         visualizer['save_dir'] = cfg.work_dir
-    backends = visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
+    if visualizer.get('vis_backends') is None:
+        visualizer['vis_backends'] = [ConfigDict(type='LocalVisBackend')]
+    backends = visualizer['vis_backends']
     present = {type_name(backend) for backend in backends}
     if 'TensorboardVisBackend' in present:
         return

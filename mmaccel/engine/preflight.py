@@ -111,9 +111,56 @@ def check_queue(cfg: Config, kind: type) -> None:
 
 
 def check_hook(cfg: Config, kind: type) -> None:
-    """Reject the hook of an Accel model with another model, before that is built."""
-    if any(config_reader.hooks(cfg, 'PartialBackpropHook')):
+    """Reject the hook of an Accel model with another model, and two of them."""
+    options = [option for option, _ in config_reader.hooks(cfg, 'PartialBackpropHook')]
+    if options:
         checks.check_has_exits(kind)
+    if len(options) > 1:
+        raise ConfigError(
+            f'{" and ".join(options)} are PartialBackpropHooks and the last would win; '
+            'keep one'
+        )
+
+
+def check_parts(cfg: Config, kind: type) -> None:
+    """Reject a model without a part that its loss needs, and vectors of two lengths."""
+    if not _TWO_VIEWS & {base.__name__ for base in kind.__mro__}:
+        return
+    for name in ('backbone', 'neck', 'head'):
+        if config_reader.argument(kind, name) and cfg.model.get(name) is None:
+            raise ConfigError(
+                f'model.{name} is missing, and {kind.__name__} needs it; give a dict, '
+                f"such as upstream's config of {kind.__name__} has"
+            )
+    loss = cfg.model.head.get('loss') or {}
+    given = class_of(cfg.model.neck, MODELS)
+    vectors = cfg.model.neck.get('out_channels', _default(given, 'out_channels'))
+    places: dict[str, tuple[dict, type | None]] = {'model': (cfg.model, kind)}
+    if isinstance(loss, dict):
+        places['model.head.loss'] = (loss, class_of(loss, MODELS))
+    for place, (part, owner) in places.items():
+        wanted = part.get('feat_dim', _default(owner, 'feat_dim'))
+        if None not in (wanted, vectors) and wanted != vectors:
+            raise ConfigError(
+                f'{place}.feat_dim={wanted} but the neck gives vectors of {vectors}; '
+                f'set {place}.feat_dim={vectors}, or model.neck.out_channels={wanted}'
+            )
+
+
+def check_assigned_views(cfg: Config, kind: type) -> None:
+    """Reject SwAV's assigned views that no pipeline gives."""
+    loss = cfg.model.get('head', {}).get('loss') or {}
+    assigned = loss.get('crops_for_assign')
+    crops = loss.get('num_crops')
+    if assigned is None or not crops:
+        return
+    views = sum(crops)
+    if any(not 0 <= view < views for view in assigned):
+        raise ConfigError(
+            f'model.head.loss.crops_for_assign={list(assigned)} names a view that '
+            f'num_crops={list(crops)} does not have; views count from 0 to '
+            f'{views - 1}'
+        )
 
 
 def check_views(cfg: Config, kind: type) -> None:
@@ -140,7 +187,13 @@ def check_views(cfg: Config, kind: type) -> None:
 
 
 #: What is asked of a pretraining, given its config and its model's class.
-_PRETRAINING = (check_queue, check_hook, check_views)
+_PRETRAINING = (
+    check_parts,
+    check_queue,
+    check_hook,
+    check_views,
+    check_assigned_views,
+)
 
 
 def _paths(dataset: dict) -> Iterator[tuple[str, str]]:

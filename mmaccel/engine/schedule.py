@@ -201,6 +201,8 @@ def _scaled(name: str, probs: Sequence[float]) -> tuple[float, ...]:
         )
     if not all(math.isfinite(p) and p >= 0 for p in given):
         raise ValueError(f'{name}={tuple(probs)} must not be negative; {remedy}')
+    if not math.isfinite(sum(given)):
+        raise ValueError(f'{name}={tuple(probs)} has an infinite sum; {remedy}')
     if sum(given) == 0:
         raise ValueError(
             f'{name}={tuple(probs)} sums to zero: no stage can be drawn; give at '

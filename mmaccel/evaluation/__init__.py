@@ -4,14 +4,12 @@ from .features import extract_features
 from .head_accuracy import HeadAccuracy
 from .hooks import KNNHook, ResultHook
 from .knn import knn_classify, knn_top1
-from .random_state import keep_random_state
 from .record import read_records, write_record
 
 __all__ = [
     'knn_classify',
     'knn_top1',
     'extract_features',
-    'keep_random_state',
     'HeadAccuracy',
     'KNNHook',
     'ResultHook',

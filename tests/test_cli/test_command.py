@@ -137,7 +137,7 @@ def test_a_broken_stack_is_one_sentence(tmp_path):
 
 
 def test_settings_are_read_as_mmengine_reads_them(tmp_path):
-    pairs = ['a.b=1', 'a.c=[(1,2),x]', 'd=1,2', 'e=None', 'f="x = y"', 'g=-1e-3']
+    pairs = ['a.b=1', 'a.c=[(1, 2), x]', 'd=1, 2', 'e=None', 'f="x=y"', 'g=-1e-3']
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     expected = parser.parse_args(['--cfg-options', *pairs]).cfg_options
@@ -153,6 +153,21 @@ def test_settings_are_read_as_mmengine_reads_them(tmp_path):
         for name in key.split('.'):
             found = found[name]
         assert found == value
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        ('my photos/a', 'my photos/a'),
+        ('my  photos (2020)/a', 'my  photos (2020)/a'),
+        ('[my photos, b c]', ['my photos', 'b c']),
+        ('( a b , 1 )', ('a b', 1)),
+    ],
+)
+def test_spaces_in_values_are_kept(tmp_path, given, expected):
+    path = write_config(Path(tmp_path, 'c.py'))
+    args = argparse.Namespace(config=path, cfg_options=[f'a.b={given}'])
+    assert command.load(args).a.b == expected
 
 
 def test_errors_after_the_first_iteration_are_not_settings():

@@ -127,9 +127,11 @@ def test_setting_of_a_component(tmp_path, images, options, expected):
 
 
 def test_setting_of_a_component_of_others(tmp_path, images):
-    options = {'optim_wrapper.optimizer.lr': -1.0}
+    options = {'nesterov': True, 'momentum': 0}
+    options = {f'optim_wrapper.optimizer.{k}': v for k, v in options.items()}
     text = start(tmp_path, images, **options)
-    assert text == ('error: Invalid learning rate: -1.0 (MMACCEL_DEBUG=1 shows where)')
+    assert text.startswith('error: optim_wrapper: Nesterov momentum requires')
+    assert text.endswith('(MMACCEL_DEBUG=1 shows where)')
 
 
 @pytest.mark.parametrize(

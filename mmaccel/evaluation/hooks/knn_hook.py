@@ -16,10 +16,10 @@ from mmselfsup.utils import get_model
 from torch.utils.data import DataLoader
 
 from mmaccel.errors import ConfigError
+from mmaccel.seeding import keep_random_state
 
 from ..features import extract_features, spread
 from ..knn import knn_classify
-from ..random_state import keep_random_state
 
 
 @HOOKS.register_module()

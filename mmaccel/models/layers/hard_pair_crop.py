@@ -342,11 +342,16 @@ class HardPairCropLayer(nn.Module):
 
 
 def check_stages(after_stages: Sequence[int]) -> None:
-    """Reject stages that are not counted from 1.
+    """Reject stages that are not counted from 1, or named twice.
 
     Raises:
         ValueError: Naming them.
     """
+    if len(set(after_stages)) < len(after_stages):
+        raise ValueError(
+            f'after_stages={tuple(after_stages)} names a stage twice; windows are cut '
+            'once after a stage'
+        )
     if any(stage < 1 for stage in after_stages):
         raise ValueError(
             f'after_stages={tuple(after_stages)} counts stages from 1; '

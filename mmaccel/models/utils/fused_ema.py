@@ -53,6 +53,8 @@ class FusedEMA(ExponentialMovingAverage):
 
 def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     """Copy tensors to tensors, in few kernels where torch can."""
+    if not targets:  # the buffers of a network without batch norm
+        return
     if hasattr(torch, '_foreach_copy_'):
         torch._foreach_copy_(targets, sources)
         return
