@@ -1,5 +1,7 @@
 """Settings against constructors and ranges: no config that works is refused."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
