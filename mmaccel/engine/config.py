@@ -222,6 +222,9 @@ def _fit_launcher(cfg: Config) -> None:
         'dist_cfg', ConfigDict(backend='nccl')
     )
     wrapper = cfg.get('model_wrapper_cfg')
+    if wrapper and isinstance(wrapper.get('type'), type):  # mmengine asks for a name
+        kind = wrapper['type']
+        wrapper['type'] = f'{kind.__module__}.{kind.__qualname__}'
     if get_device() != 'cpu':
         if type_name(wrapper) == 'CPUDistributedDataParallel':  # prepared elsewhere
             cfg.pop('model_wrapper_cfg')
@@ -232,7 +235,7 @@ def _fit_launcher(cfg: Config) -> None:
     if cfg.get('launcher', 'none') == 'none':
         return  # mmengine turns SyncBN into BN itself
     for node in dicts(cfg.get('model')):
-        if node.get('type') == 'SyncBN':
+        if type_name(node) in ('SyncBN', 'SyncBatchNorm'):
             node['type'] = 'BN'  # torch synchronises it on GPUs only
     if wrapper is None:
         cfg.model_wrapper_cfg = ConfigDict(

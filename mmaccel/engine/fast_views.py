@@ -114,4 +114,6 @@ def _arguments(transform: dict) -> dict:
 
 
 def _is_upstreams(transform: dict) -> bool:
-    return str(transform['type']).rpartition('.')[0] in ('', 'mmselfsup')
+    kind = transform['type']
+    package = kind.rpartition('.')[0] if isinstance(kind, str) else kind.__module__
+    return package.partition('.')[0] in ('', 'mmselfsup')

@@ -10,11 +10,17 @@ from .weights import check_pretrained
 def build_runner(cfg: Config) -> Runner:
     """Build the config's runner, MMEngine's unless ``runner_type`` names another.
 
+    Where ``auto_scale_lr`` scales the learning rate, the batch is that of an update:
+    images per iteration times the iterations whose gradients are accumulated.
+
     Raises:
         ConfigError: If the config is a training's and pretrained weights do not fit.
     """
     custom = 'runner_type' in cfg
     runner: Runner = RUNNERS.build(cfg) if custom else Runner.from_cfg(cfg)  # type: ignore[arg-type]
+    if runner.auto_scale_lr:  # mmengine counts one iteration's images
+        accumulated = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+        runner.auto_scale_lr['base_batch_size'] /= accumulated
     if runner._train_loop is not None and runner._load_from is None:
         check_pretrained(runner.model)
     return runner

@@ -43,6 +43,7 @@ _REGISTRIES = [one for one in vars(registry).values() if isinstance(one, Registr
 
 #: Top-level settings that tools read, beside those of the runner.
 _OURS = ('auto_scale_lr', 'fast_views', 'test_size', 'baseline', 'custom_imports')
+_PLAIN = (dict, list, tuple, str, int, float)  # and no import of a new-style config
 _NUMBERS = {'bool', 'int', 'float'}
 _NONE = {'None', 'NoneType', 'Optional', 'Union', 'typing'}
 _LISTS = {'Sequence', 'List', 'list', 'Tuple', 'tuple'}
@@ -155,8 +156,8 @@ def misspelt_sections(cfg: Config) -> dict[str, str]:
     known = {*inspect.signature(Runner.__init__).parameters, *_OURS}
     found = {
         name: difflib.get_close_matches(name, known, 1, 0.8)
-        for name in cfg
-        if name not in known
+        for name, value in cfg.items()
+        if name not in known and isinstance(value, _PLAIN)
     }
     return {name: near[0] for name, near in found.items() if near}
 

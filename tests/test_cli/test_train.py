@@ -120,14 +120,21 @@ def test_nothing_but_unreadable_images(tmp_path, photos, workers):
     assert last.endswith('check that the data folder is complete and mounted')
 
 
-def test_learning_rate_follows_the_batch(tmp_path):
+@pytest.mark.parametrize('accumulated', [1, 2])
+def test_learning_rate_follows_the_batch_of_an_update(tmp_path, accumulated):
     write_images(tmp_path / 'images', 8)
-    options = {**NO_WORKERS, 'auto_scale_lr': dict(base_batch_size=16)}
+    options = {
+        **NO_WORKERS,
+        'auto_scale_lr': dict(base_batch_size=16),
+        'optim_wrapper.accumulative_counts': accumulated,
+    }
     config = write_config(tmp_path / 'run.py', tmp_path / 'images', epochs=1, **options)
     argv = [config, '--work-dir', str(tmp_path / 'o'), '--auto-scale-lr']
     assert run_tool('train', *argv, log=tmp_path / 'log') == 0
     scalars = tmp_path / 'o' / 'vis_data' / 'scalars.json'
-    assert json.loads(scalars.read_text().splitlines()[0])['lr'] == 0.05 * 4 / 16
+    assert json.loads(scalars.read_text().splitlines()[0])['lr'] == pytest.approx(
+        0.05 * 4 * accumulated / 16
+    )
 
 
 def test_script_trains_a_recipe_over_a_plain_folder(tmp_path):

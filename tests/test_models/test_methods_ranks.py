@@ -26,6 +26,11 @@ def simclr():
     return build(simclr_config()), double(views(batch=2 * HALF))
 
 
+def simclr_scaled():
+    model = build(simclr_config(scale_gradient=True))
+    return model, double(views(batch=2 * HALF))
+
+
 def simclr_multi_crop():
     return build(simclr_config()), double(multi_views([2, 3], batch=2 * HALF))
 
@@ -60,6 +65,7 @@ def losses_and_gradients(make, rank=None):
 #: Each with the gradient's scale, of several processes to one.
 METHODS = [
     (simclr, 0.5),
+    (simclr_scaled, 1.0),
     (simclr_multi_crop, 0.5),
     (moco_multi_crop, 1.0),
     (swav, 1.0),

@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
 
+from ..config_reader import type_name
+
 _CHECK = {
     'SwAV': 'that the learning rate warms up, that prototypes are frozen at first '
     '(frozen_layers_cfg), that the queue does not start too early '
@@ -69,7 +71,7 @@ class StuckLossHook(Hook):
             chance = float(scalars[f'train/chance_exit{stage}'].current()) * weight
             mean = sum(losses) / len(losses)
             if chance and abs(mean - chance) <= self.tolerance * chance:
-                name = runner.cfg.model.type
+                name = type_name(runner.cfg.model)
                 check = next((c for key, c in _CHECK.items() if key in name), '')
                 runner.logger.warning(
                     f'Likely collapse: the mean loss of exit {stage} in epoch '

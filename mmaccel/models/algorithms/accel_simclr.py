@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmselfsup.models.algorithms import SimCLR
 from mmselfsup.models.utils import GatherLayer
 from mmselfsup.registry import MODELS
@@ -40,20 +40,25 @@ class AccelSimCLR(AccelMixin, SimCLR):
     Args:
         *args: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
             ``NonLinearNeck`` and an ``AccelContrastiveHead``.
+        scale_gradient (bool): As upstream, only this rank's share of the gathered
+            vectors carries a gradient while the loss is a mean over all ranks: the
+            gradient that DDP averages is 1 / world size of that of one process with
+            the whole batch. True multiplies it by the world size; the loss that is
+            logged stays. LARS and Adam hardly see the scale, SGD does. Defaults to
+            False, as upstream.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
             :class:`AccelMixin`.
         **kwargs: As upstream.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
-
-    Note:
-        As upstream, only this rank's share of the gathered vectors carries a gradient
-        while the loss is a mean over all ranks: the gradient that DDP averages is
-        1 / world size of that of one process with the whole batch.
     """
 
     two_sizes = True  # a step may give the two views a size each
+
+    def __init__(self, *args: Any, scale_gradient: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scale_gradient = scale_gradient
 
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) by upstream's formula."""
@@ -114,6 +119,8 @@ class AccelSimCLR(AccelMixin, SimCLR):
                 count = len(small[stage])
                 further = self.small_loss(small[stage], every)
                 loss = (loss + count * further) / (1 + count)  # the mean over pairs
+            if self.scale_gradient:  # the same value
+                loss = loss + (get_world_size() - 1) * (loss - loss.detach())
             losses[f'loss_exit{stage}'] = self.loss_weights[stage - 1] * loss
             if plan.measure:
                 chance = self.head.chance(neg.size(1))
