@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent
 
 #: What mim looks for in ``mmaccel/.mim``.
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
+#: Scripts that are of use in a checkout only.
+CHECKOUT_ONLY = ('env.sh', 'lint.sh', 'test.sh', 'quickstart*')
 
 
 def requirements() -> list[str]:
@@ -46,7 +48,9 @@ class BuildWithMim(build_py):
                 target.unlink(missing_ok=True)  # a link
                 target.symlink_to(os.path.relpath(source, mim))
             elif source.is_dir():
-                ignored = shutil.ignore_patterns('__pycache__', '*.py[cod]', '.*')
+                ignored = shutil.ignore_patterns(
+                    '__pycache__', '*.py[cod]', '.*', *CHECKOUT_ONLY
+                )
                 shutil.copytree(source, target, ignore=ignored)
             else:
                 shutil.copy(source, target)

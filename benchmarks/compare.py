@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gc
 import platform
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 EXAMPLES = """\
-  python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5
+  python benchmarks/compare.py --device cpu --batch-size 8 --rounds 5 --json cpu.json
   python benchmarks/compare.py --device cuda --batch-size 256 --precision bf16 \\
-      --rounds 30
+      --rounds 30 --json cuda.json
   python benchmarks/compare.py --device cpu --depth 18 --size 32 --methods mocov2 \\
       --json compare.json
 """
@@ -92,7 +91,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--json',
         metavar='F',
-        help='file to write; default: benchmarks/results/<device>.json',
+        required=True,
+        help='file to write; those of docs/performance.md are in benchmarks/results',
     )
     return parser.parse_args(argv)
 
@@ -103,18 +103,12 @@ def complete(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If there is no such device.
     """
-    import torch
-
     from mmaccel.hardware import choose_device
 
     args.device = choose_device(args.device)
     cuda = args.device.startswith('cuda')
     if args.precision is None:
         args.precision = 'bf16' if cuda else 'fp32'
-    if args.json is None:
-        name = torch.cuda.get_device_name(args.device) if cuda else 'cpu'
-        name = re.sub(r'\W+', '-', name.lower())
-        args.json = str(Path(__file__).parent / 'results' / f'{name}.json')
 
 
 def main(argv: list[str] | None = None) -> int:

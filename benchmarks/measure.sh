@@ -4,7 +4,8 @@ set -euo pipefail
 
 if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
   cat <<'HELP'
-usage: bash benchmarks/measure.sh [--device cpu|cuda] [--images FOLDER] [--only PART,...]
+usage: bash benchmarks/measure.sh --out FOLDER [--device cpu|cuda] [--images FOLDER]
+           [--only PART,...]
 
 Parts, each a command that can be run alone (printed before it runs):
   steps          a training step of every method and small recipe beside upstream's
@@ -15,27 +16,35 @@ Parts, each a command that can be run alone (printed before it runs):
   data           views per second of the loaders, of the photographs in FOLDER
   batch          the largest batch that fits (CUDA only)
 
-Results: benchmarks/results/<device>-*.json. Leave the machine alone meanwhile: a
+Results: FOLDER/<device>-*.json; those of docs/performance.md are in
+benchmarks/results. Leave the machine alone meanwhile: a
 quarter of an hour on two CPU cores. PYTHON names the interpreter (default:
 .venv/bin/python of the repository, else python).
 
 examples:
-  bash benchmarks/measure.sh --images photos
-  bash benchmarks/measure.sh --device cuda --images imagenet/val --only steps,compare
+  bash benchmarks/measure.sh --out measured --images photos
+  bash benchmarks/measure.sh --out measured --device cuda --images imagenet/val \
+      --only steps,compare
 HELP
   exit 0
 fi
 
-DEVICE=cpu IMAGES='' PARTS=steps,off,compare,communication,roofline,data,batch
+ALL=steps,off,compare,communication,roofline,data,batch
+DEVICE=cpu IMAGES='' RESULTS='' PARTS=$ALL
 while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || { echo "error: $1 needs a value; see --help" >&2; exit 2; }
   case $1 in
     --device) DEVICE=$2 ;;
     --images) IMAGES="$(realpath "$2")" ;;
     --only) PARTS=$2 ;;
+    --out) RESULTS="$(realpath "$2")" ;;
     *) echo "error: unknown option $1; see --help" >&2; exit 2 ;;
   esac
   shift 2
+done
+[[ -n "$RESULTS" ]] || { echo "error: --out FOLDER is needed; see --help" >&2; exit 2; }
+for part in ${PARTS//,/ }; do
+  [[ ",$ALL," == *",$part,"* ]] || { echo "error: --only $part: no part of $ALL" >&2; exit 2; }
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -44,7 +53,6 @@ if [[ -z "${PYTHON:-}" ]]; then
   [[ -x .venv/bin/python ]] && PYTHON=.venv/bin/python
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-RESULTS=benchmarks/results
 mkdir -p "$RESULTS"
 
 if [[ "$DEVICE" == cpu ]]; then

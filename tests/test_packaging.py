@@ -20,6 +20,8 @@ from tests.small_run import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ('constraints.txt', 'constraints-era.txt')
+#: What a wheel does not carry.
+CHECKOUT_ONLY = {'tools/env.sh', 'tools/lint.sh', 'tools/test.sh'}
 BUILD = """
 from setuptools import build_meta
 build_meta.build_sdist('dist')
@@ -67,7 +69,13 @@ def test_wheel_has_the_package_configs_and_tools_and_nothing_else(wheel):
     names = {x for x in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in x}
 
     mim = sources('configs/**/*.*', 'tools/**/*.*', 'model-index.yml')
-    assert {'tools/env.sh', 'configs/accel/mocov2_r50_8xb32.py'} <= mim
+    mim -= CHECKOUT_ONLY | sources('tools/quickstart*')
+    assert {'tools/train.py', 'configs/accel/mocov2_r50_8xb32.py'} <= mim
+    for name in mim:
+        if name.startswith('tools/'):
+            text = (ROOT / name).read_text()
+            assert not [x for x in CHECKOUT_ONLY if x in text], name
+            assert 'quickstart.sh' not in text, name
     package = sources('mmaccel_cli.py', 'mmaccel/**/*.py', 'mmaccel/py.typed')
     assert names == package | {f'mmaccel/.mim/{x}' for x in mim}
 
@@ -91,7 +99,7 @@ def test_wheel_metadata(wheel):
 
 
 CONFIG = """
-_base_ = '{configs}/small/accel-mocov2_r18_fashion-mnist_quickstart.py'
+_base_ = 'mmaccel::small/accel-mocov2_r18_fashion-mnist_quickstart.py'
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
@@ -122,8 +130,7 @@ def test_installed_alone_it_examines_itself_and_trains_a_users_config(wheel, tmp
     run(*pip, 'install', '--quiet', '--no-deps', '--no-index', wheel)
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(run(python, '-c', code).strip())
-    config = CONFIG.format(configs=site / 'mmaccel/.mim/configs')
-    (folder / 'mine.py').write_text(config)
+    (folder / 'mine.py').write_text(CONFIG)
     # a folder that a .pth file names is searched, but its own .pth files, such as that
     # of an editable installation, are not read
     (site / 'stack.pth').write_text('\n'.join(getsitepackages()))
@@ -135,6 +142,9 @@ def test_installed_alone_it_examines_itself_and_trains_a_users_config(wheel, tmp
     run(command, 'train', 'mine.py')
     run(python, site / 'mmaccel/.mim/tools/train.py', '--help')
     assert (folder / 'work_dirs/mine/epoch_1.pth').exists()
+    weights = 'work_dirs/mine/epoch_1.pth', 'resnet18.pth'
+    run(command, 'export', *weights, '--format', 'mmcls')
+    assert (folder / 'resnet18.pth').exists()
 
 
 def test_sdist_can_build_a_wheel_and_holds_nothing_private(tree):

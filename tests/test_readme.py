@@ -42,6 +42,7 @@ EXTRA = {
     'python -m mmaccel doctor': [],
     'python tools/train.py configs/small': [*SMALL_TRAINING, 'work_dir={work}/folder'],
     'python tools/train.py my_experiment.py': ['--cfg-options', *SMALL_TRAINING],
+    'python tools/train.py my_accel.py': ['--cfg-options', *SMALL_TRAINING],
     'python tools/analysis_tools/get_cost.py': SMALL_STEP,
     'python tools/analysis_tools/benchmark_step.py': [
         *SMALL_STEP,
@@ -51,15 +52,21 @@ EXTRA = {
     'python tools/benchmarks/classification/probe.py': ['--num-workers', '0'],
     'python tools/model_converters/export_backbone.py': [],
 }
+#: Stands for the config that a reader has already.
+THEIRS = """
+_base_ = 'mmselfsup::selfsup/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
+train_dataloader = dict(dataset=dict(data_root='{data}/imagenet'))
+"""
 CLASSES = ('n01', 'n02')
 #: What stands in the README for something of the reader's.
 PLACES = {
     'path/to/images': '{data}/photos',
     'path/to/imagenet': '{data}/imagenet',
     'path/to/labelled': '{data}/imagenet',
-    'path/to/mmaccel': str(ROOT),
     'my_experiment.py': '{data}/my_experiment.py',
+    'my_accel.py': '{data}/my_accel.py',
     'work_dirs/my_experiment': '{work}/mine',
+    'work_dirs/my_accel': '{work}/accel',
     'work_dirs/baseline': '{work}/mocov2-1e',
     'work_dirs/accel': '{work}/accel-mocov2-1e',
     'curves.png': '{work}/curves.png',
@@ -99,8 +106,10 @@ def places(tmp_path_factory):
         lines = [f'{n}/{i}.jpg {k}\n' for k, n in enumerate(CLASSES) for i in range(8)]
         (data / 'imagenet' / 'meta' / f'{split}.txt').write_text(''.join(lines))
     write_dataset(data / 'idx')
-    (config,) = blocks('python')
-    (data / 'my_experiment.py').write_text(fill(config, data, work))
+    experiment, accelerated = blocks('python')
+    (data / 'my_experiment.py').write_text(fill(experiment, data, work))
+    (data / 'my_accel.py').write_text(accelerated)
+    (data / 'my_mocov2.py').write_text(fill(THEIRS, data, work))
     return data, work
 
 

@@ -7,7 +7,7 @@ usage() {
 usage: bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of tools/train.py]
 
 environment:
-  GPUS (8)  GPUS_PER_NODE (8)  CPUS_PER_TASK (5)  SRUN_ARGS ()
+  GPUS (8)  GPUS_PER_NODE (8, or GPUS if fewer)  CPUS_PER_TASK (5)  SRUN_ARGS ()
 PYTHON names the interpreter; default .venv/bin/python of the repository, else python.
 
 example:
@@ -17,13 +17,15 @@ HELP
 }
 
 explain 3 "$@"
+GPUS=${GPUS:-8}
+: "${GPUS_PER_NODE:=$((GPUS < 8 ? GPUS : 8))}"
 # SRUN_ARGS is several arguments: no quotes
 # shellcheck disable=SC2086
 exec srun -p "$1" \
   --job-name="$2" \
-  --gres="gpu:${GPUS_PER_NODE:-8}" \
-  --ntasks="${GPUS:-8}" \
-  --ntasks-per-node="${GPUS_PER_NODE:-8}" \
+  --gres="gpu:$GPUS_PER_NODE" \
+  --ntasks="$GPUS" \
+  --ntasks-per-node="$GPUS_PER_NODE" \
   --cpus-per-task="${CPUS_PER_TASK:-5}" \
   --kill-on-bad-exit=1 \
   ${SRUN_ARGS:-} \

@@ -16,6 +16,7 @@ import sys
 import warnings
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from mmaccel import _startup
@@ -47,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
 PIP = f'{shlex.quote(sys.executable)} -m pip'
 
 #: Python versions with a pinned set: constraints.txt, constraints-era.txt.
-PYTHON = '>=3.10,<3.13'
+PYTHON_FROM, PYTHON_BELOW = (3, 10), (3, 13)
+PYTHON = f'>={".".join(map(str, PYTHON_FROM))},<{".".join(map(str, PYTHON_BELOW))}'
+
+#: Whether the repository is here, with its scripts, or the package alone.
+IN_CHECKOUT = (Path(__file__).resolve().parents[2] / 'tools/env.sh').is_file()
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Package:
 
 OPENCV = ('opencv-python', 'opencv-python-headless')
 PACKAGES = (
+    Package('packaging', 'packaging.specifiers'),  # without it no version is compared
     Package('setuptools', 'pkg_resources', '<81'),
     Package('torch', 'torch', '>=2.0'),
     Package('torchvision', 'torchvision', '>=0.15'),
@@ -182,9 +188,13 @@ def examine_python() -> CheckResult:
     """Compare the interpreter with the versions that the pinned sets are for."""
     version = platform.python_version()
     result = CheckResult('python', version, PYTHON, required=True)
-    if not _is_within(version, PYTHON):
+    if not PYTHON_FROM <= sys.version_info < PYTHON_BELOW:
         result.problem = f'{version} is outside {PYTHON}'
-        result.remedy = 'PYTHON=python3.11 bash tools/env.sh'
+        result.remedy = (
+            'PYTHON=python3.11 bash tools/env.sh'
+            if IN_CHECKOUT
+            else 'python3.11 -m venv ENV, and install mmaccel[lite] there'
+        )
     return result
 
 
@@ -258,7 +268,9 @@ def diagnose() -> dict[str, Any]:
         problems.append(
             {
                 'what': f'mmaccel cannot start: {type(failure).__name__}: {failure}',
-                'remedy': f'{PIP} install -c constraints.txt -r requirements.txt -e .',
+                'remedy': f'{PIP} install -c constraints.txt -r requirements.txt -e .'
+                if IN_CHECKOUT
+                else f'{PIP} check',
             }
         )
     return {
@@ -323,8 +335,9 @@ def print_report(report: dict[str, Any]) -> None:
     if report['ok']:
         print('\npretraining can run')
     else:
-        print('\npretraining cannot run before this is repaired; in a checkout,')
-        print('`bash tools/env.sh` makes an environment that has all of it')
+        print('\npretraining cannot run before this is repaired')
+        if IN_CHECKOUT:
+            print('`bash tools/env.sh` makes an environment that has all of it')
 
 
 def _installed(package: Package) -> dict[str, str]:
@@ -340,7 +353,7 @@ def _installed(package: Package) -> dict[str, str]:
 def _is_within(version: str, supported: str) -> bool:
     try:
         from packaging.specifiers import SpecifierSet
-    except ImportError:  # then mmcv is missing too, and that is reported
+    except ImportError:  # which is reported
         return True
     return SpecifierSet(supported).contains(version, prereleases=True)
 

@@ -15,6 +15,7 @@ PATCHES = {
     'mmcv_ops': 'mmcv-lite lacks mmcv._ext, which mmdet and mmseg import',
     'safe_checkpoints': 'torch >= 2.6 rejects the checkpoints of mmengine',
     'registry_locations': 'mmselfsup 1.0.0 registers from a module it lacks',
+    'package_configs': 'mmengine reads mmaccel::config of listed packages only',
     'hue_overflow': 'mmcv.adjust_hue overflows for negative hue on numpy >= 2',
     'collate_scope': 'mmengine passes _scope_ on to collate functions',
     'swav_sinkhorn': 'SwAV balances prototypes within one process only',

@@ -11,6 +11,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.utils import get_installed_path
 
+from mmaccel.compat.package_configs import CONFIG_ROOTS, own_config
 from mmaccel.errors import ConfigError
 
 from . import config_reader
@@ -36,8 +37,6 @@ _RUNNER_HOOKS = (
     'param_scheduler',
     'checkpoint',
 )
-_PACKAGE = Path(__file__).resolve().parents[1]
-_CONFIG_ROOTS = (_PACKAGE.parent, _PACKAGE / '.mim')  # in a checkout, installed
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -53,16 +52,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
             fit it.
     """
     if '::' in path:
-        package, _, inside = path.partition('::')
-        try:
-            root = os.path.join(get_installed_path(package), '.mim', 'configs')
-        except Exception as error:  # setuptools' or importlib's, by version
-            raise ConfigError(
-                f'{path} is not there: the package {package!r} is not installed'
-            ) from error
-        path = os.path.join(root, inside)
+        path = _packaged_config(*path.split('::', 1))
     else:  # a config of ours names its baseline from where configs/ is
-        places = [Path(), *_CONFIG_ROOTS]
+        places = [Path(), *CONFIG_ROOTS]
         path = next((str(p / path) for p in places if (p / path).is_file()), path)
     if not os.path.isfile(path):
         raise ConfigError(f'there is no config file {path}')
@@ -81,6 +73,21 @@ def load_config(path: str, options: dict | None = None) -> Config:
             f'--cfg-options {", ".join(options or ())} do not fit {path}: {error}'
         ) from error
     return cfg
+
+
+def _packaged_config(package: str, inside: str) -> str:
+    """Name the file that an installed package carries under this name."""
+    try:
+        if package == 'mmaccel':
+            return own_config(inside)
+        return os.path.join(get_installed_path(package), '.mim', 'configs', inside)
+    except FileNotFoundError as error:
+        raise ConfigError(f'there is no config file: {error}') from error
+    except Exception as error:  # setuptools' or importlib's, by version
+        raise ConfigError(
+            f'{package}::{inside} is not there: the package {package!r} is not '
+            'installed'
+        ) from error
 
 
 def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:

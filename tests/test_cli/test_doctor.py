@@ -71,6 +71,7 @@ def test_with_nothing_installed_it_names_a_command_for_each_package():
     assert not report['ok']
     names = {x['what'].partition(':')[0] for x in report['problems']}
     assert names == {package.name for package in doctor.PACKAGES if package.required}
+    assert 'packaging' in names  # by which versions are compared
     remedies = ' '.join(entry['remedy'] for entry in report['problems'])
     assert "'mmcv-lite>=2.0.1,<2.1'" in remedies
     assert sys.executable in remedies
@@ -78,6 +79,19 @@ def test_with_nothing_installed_it_names_a_command_for_each_package():
         'mmdet: not installed',
         'mmsegmentation: not installed',
     ]
+
+
+@pytest.mark.parametrize('version', [(3, 9, 19), (3, 13, 0)])
+def test_pythons_without_a_pinned_set_are_refused(monkeypatch, version):
+    monkeypatch.setitem(sys.modules, 'packaging.specifiers', None)  # missing
+    monkeypatch.setattr(doctor.sys, 'version_info', version)
+
+    found = doctor.examine_python()
+
+    assert doctor.PYTHON in found.problem
+    assert 'tools/env.sh' in found.remedy
+    monkeypatch.setattr(doctor, 'IN_CHECKOUT', False)  # a wheel has no such script
+    assert 'tools/' not in doctor.examine_python().remedy
 
 
 def test_text_names_fault_and_command():

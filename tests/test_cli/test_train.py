@@ -208,6 +208,24 @@ def test_slurm_script_hands_its_arguments_on(tmp_path):
     ]
 
 
+@pytest.mark.parametrize('gpus, per_node', [('4', '4'), ('16', '8')])
+def test_slurm_script_asks_for_no_more_gpus_than_it_uses(tmp_path, gpus, per_node):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    command = ['bash', str(TOOLS / 'slurm_train.sh'), 'part', 'job', 'config.py']
+    shown = subprocess.run(
+        command,
+        env=dict(os.environ, PATH=path, GPUS=gpus),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wanted = {f'--gres=gpu:{per_node}', f'--ntasks-per-node={per_node}'}
+    assert {*wanted, f'--ntasks={gpus}'} <= set(shown.stdout.splitlines())
+
+
 @pytest.mark.parametrize('name', ['train', 'test'])
 def test_help_has_examples(name, capsys):
     with pytest.raises(SystemExit) as caught:

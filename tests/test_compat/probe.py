@@ -40,6 +40,16 @@ def registry_locations():
     LOOPS.get('EpochBasedTrainLoop')
 
 
+def package_configs():
+    from mmengine.config import Config
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'config.py')
+        file.write_text("_base_ = 'mmaccel::accel/mocov2_r50_8xb32.py'")
+        cfg = Config.fromfile(file)
+    assert cfg.model._scope_ == 'mmselfsup'  # as in a config read by its path
+
+
 def hue_overflow():
     import mmcv
     import numpy as np
@@ -84,6 +94,7 @@ for probe in (
     mmcv_ops,
     safe_checkpoints,
     registry_locations,
+    package_configs,
     hue_overflow,
     collate_scope,
 ):

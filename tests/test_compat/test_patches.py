@@ -27,6 +27,10 @@ DEFECTS = {
         lambda: Version(version('mmselfsup')) == Version('1.0.0'),
         "ModuleNotFoundError: No module named 'mmselfsup.engine.runner'",
     ),
+    'package_configs': (
+        lambda: True,
+        'AssertionError: mmengine does not support to load mmaccel config',
+    ),
     'hue_overflow': (lambda: Version(np.__version__) >= Version('2'), 'OverflowError'),
     'collate_scope': (
         lambda: Version(version('mmengine')) <= Version('0.10.7'),

@@ -1,6 +1,7 @@
 """benchmarks/compare.py."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -98,11 +99,23 @@ def test_all_steps_see_the_same_images_and_settings(monkeypatch):
     assert {row['peak_memory_mb'] for row in rows if row['step_ms']} == {None}
 
 
-def test_the_file_is_named_after_the_device():
-    args = tool.parse_args(['--device', 'cpu'])
-    tool.complete(args)
-    assert Path(args.json).parts[-3:] == ('benchmarks', 'results', 'cpu.json')
-    assert args.precision == 'fp32'
+def test_the_file_to_write_must_be_named(capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_args(['--device', 'cpu'])
+    assert '--json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'arguments, named', [(['--only', 'steps'], '--out'), (['--only', 'bogus'], 'bogus')]
+)
+def test_measure_asks_for_a_folder_and_knows_its_parts(tmp_path, arguments, named):
+    out = ['--out', tmp_path] if named == 'bogus' else []
+    script = Path(tool.__file__).with_name('measure.sh')
+    done = subprocess.run(
+        ['bash', script, *arguments, *out], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and named in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def peer_config(method):

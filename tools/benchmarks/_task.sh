@@ -24,7 +24,7 @@ and by area."
     EXAMPLE=pspnet_r50-d8_voc12aug_frozen RESULT=iter_40000 RATES='4 GPUs with 4 images'
     ABOUT="\
 mIoU and pixel accuracy (aAcc) are measured while it trains and at its end."
-    export GPUS=${GPUS:-4} GPUS_PER_NODE=${GPUS_PER_NODE:-4}
+    export GPUS=${GPUS:-4}
     ;;
 esac
 
