@@ -140,34 +140,49 @@ def read_config(args: argparse.Namespace) -> Config:
 def choose_checkpoint(cfg: Config, resume: str | None) -> None:
     """Settle from which checkpoint to continue, if any."""
     from mmaccel.engine.checkpoint_reader import read_checkpoint, read_run
-    from mmaccel.engine.checkpoints import find_newest
+    from mmaccel.engine.checkpoints import find_newest, is_resumable
 
     if resume not in (None, 'auto'):
         cfg.resume, cfg.load_from = True, resume
     elif resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
         hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-        newest, damaged = find_newest(cfg.work_dir, hook.get('filename_tmpl'))
-        for path in damaged:
-            _say(f'warning: the checkpoint {path} is damaged and skipped')
-        if damaged and newest is None:
+        newest, skipped = find_newest(
+            cfg.work_dir, hook.get('filename_tmpl'), is_resumable
+        )
+        for path in skipped:
+            _say(f'warning: {path} is skipped: damaged, or no checkpoint of a run')
+        if skipped and newest is None:
             raise ConfigError(
                 f'none of the checkpoints in {cfg.work_dir} is whole; move them away '
                 'to start anew, or give another folder with --work-dir'
             )
-        cfg.resume, cfg.load_from = newest is not None, newest
+        cfg.resume = newest is not None
         if newest is None:
-            _say(f'No checkpoint in {cfg.work_dir} yet: training starts anew')
+            begin = f' from {cfg.load_from}' if cfg.get('load_from') else ''
+            _say(f'No checkpoint in {cfg.work_dir} yet: training starts anew{begin}')
+        else:
+            cfg.load_from = newest
     path = cfg.get('load_from')
     if path and '://' not in path:
         try:
-            read = read_run if cfg.get('resume') else read_checkpoint
-            read(path)
+            if cfg.get('resume'):
+                use_seed(cfg, read_run(path))
+            else:
+                read_checkpoint(path)
         except ConfigError as error:
             if resume in (None, 'auto'):
                 raise
             raise ConfigError(
                 f'{error}; or give --resume alone to continue from the newest whole one'
             ) from error
+
+
+def use_seed(cfg: Config, checkpoint: dict) -> None:
+    """Go on with a run's seed, which data loaders ask for while they are built."""
+    seed = checkpoint['meta'].get('seed')
+    randomness = cfg.get('randomness') or {}
+    if randomness.get('seed') is None and isinstance(seed, int):
+        cfg.randomness = dict(randomness, seed=seed)
 
 
 def _say(message: str) -> None:

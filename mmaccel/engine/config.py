@@ -195,6 +195,7 @@ def _use_seeded_data(cfg: Config) -> None:
         loader.dataset = ConfigDict(type='SeededDataset', dataset=loader.dataset)
     if isinstance(loader.get('sampler'), dict):
         _swap(loader.sampler, 'DefaultSampler', 'EpochSampler')
+        _swap(loader.sampler, 'InfiniteSampler', 'EndlessSampler')
     loop = cfg.get('train_cfg')
     if isinstance(loop, dict):
         if 'type' not in loop and loop.get('by_epoch', False):

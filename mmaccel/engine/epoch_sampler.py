@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sized
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmselfsup.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader
 
@@ -52,6 +52,35 @@ class EpochSampler(DefaultSampler):
         indices = islice(super().__iter__(), skip, None)
         stamp = getattr(self.dataset, 'stamp', None)
         return indices if stamp is None else map(partial(stamp, self.epoch), indices)
+
+
+@DATA_SAMPLERS.register_module()
+class EndlessSampler(InfiniteSampler):
+    """Upstream's ``InfiniteSampler`` for loops that count iterations and are resumed.
+
+    The order is upstream's. As with :class:`EpochSampler`, an index carries how often
+    the data were passed through before it, so that the augmentations of a sample depend
+    on the seed and its place in the order, not on a worker.
+
+    Args:
+        dataset (Sized): The dataset.
+        shuffle (bool): Whether to shuffle. Defaults to True.
+        seed (int, optional): The same on all ranks; drawn and shared by default.
+    """
+
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int | None = None
+    ) -> None:
+        super().__init__(dataset, shuffle=shuffle, seed=seed)
+        if hasattr(dataset, 'set_seed'):
+            dataset.set_seed(self.seed)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield this rank's indices, without end."""
+        stamp = getattr(self.dataset, 'stamp', None)
+        places = count(self.rank, self.world_size)
+        for place, index in zip(places, super().__iter__()):
+            yield index if stamp is None else stamp(place // self.size, index)
 
 
 def epoch_sampler(dataloader: DataLoader) -> EpochSampler | None:

@@ -126,6 +126,10 @@ class AccelLogProcessor(LogProcessor):
                 self._seen[name] = history
         return fresh
 
+    def forget_resumed(self, runner: Runner) -> None:
+        """Take what a checkpoint brought for old: it is on the curves already."""
+        self._fresh_exit_keys(runner)
+
     def _trim(self, runner: Runner) -> None:
         if self._max_history is not None:
             for buffer in runner.message_hub.log_scalars.values():

@@ -104,8 +104,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             )
             print_log(
                 f'An epoch has {now} iterations where the checkpoint had {then}: '
-                f'continuing with iteration {self._iter}. The learning rate keeps the '
-                'schedule of the checkpoint.',
+                f'continuing with iteration {self._iter}',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -40,10 +40,20 @@ def test_history_is_kept_where_an_epoch_has_another_length_now(tmp_path, iterati
     assert path.read_text() == '\n'.join(lines[:3]) + '\n'
 
 
-def test_leaves_new_runs_and_other_ranks_alone(tmp_path):
+def test_leaves_the_file_to_the_first_rank(tmp_path):
     path = tmp_path / 'vis_data' / 'scalars.json'
     path.parent.mkdir()
     path.write_text('{"step": 9}\n')
-    for rank, iteration in ((0, 0), (1, 6)):
-        CurvesHook().before_train(runner(tmp_path, iteration, rank))
+    CurvesHook().before_train(runner(tmp_path, 6, rank=1))
     assert path.read_text() == '{"step": 9}\n'
+
+
+def test_a_new_run_puts_the_lines_of_a_dead_one_aside(tmp_path):
+    path = tmp_path / 'vis_data' / 'scalars.json'
+    path.parent.mkdir()
+    for number in (1, 2):
+        path.write_text(f'{{"step": {number}}}\n')
+        CurvesHook().before_train(runner(tmp_path, 0))
+        assert not path.exists()
+        aside = path.with_name(f'scalars_{number}.json.old')
+        assert aside.read_text() == f'{{"step": {number}}}\n'

@@ -1,5 +1,6 @@
 """Killed runs that end as unbroken ones: bit by bit, with all that led there."""
 
+import copy
 import json
 import signal
 
@@ -47,7 +48,7 @@ class Runs:
             self.tmp_path / 'images',
             accel=self.accel,
             custom_hooks=hooks,
-            **{**self.options, **options},
+            **copy.deepcopy({**self.options, **options}),
         )
         argv = ['--work-dir', str(folder / 'out'), *argv]
         return run_tool('train', config, *argv, log=folder / 'log.txt')

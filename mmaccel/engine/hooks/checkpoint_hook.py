@@ -18,6 +18,7 @@ from mmaccel.errors import ConfigError, TrainingStopped
 from mmaccel.fileio import remove_temporaries
 
 from ..accumulation import pending_gradients, restore_gradients
+from ..resumed_schedule import use_config_schedule
 from ..weights import MIN_MATCHED, mismatch, summary
 from .throughput_hook import ThroughputHook
 
@@ -55,7 +56,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._gradients: dict = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Reject a checkpoint of another architecture."""
+        """Reject a checkpoint of another architecture; apply a changed schedule."""
         own = get_model(runner.model).state_dict()
         found = mismatch(own, checkpoint.get('state_dict', checkpoint))
         if runner._resume:
@@ -66,6 +67,8 @@ class SafeCheckpointHook(CheckpointHook):
             fits = share >= MIN_MATCHED and not found['shape']
         if not fits:
             raise ConfigError(_misfit(runner, found))
+        if runner._resume:
+            use_config_schedule(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder, and restore a resumed run's accumulated gradients."""

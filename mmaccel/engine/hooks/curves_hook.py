@@ -1,7 +1,9 @@
-"""Curves without overlap after a resume."""
+"""Curves of one run, without overlap after a resume."""
 
 import json
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -14,9 +16,11 @@ _TIME = 'train_seconds'
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Cut ``scalars.json`` back to where a run resumes from.
+    """Cut ``scalars.json`` back to where a run resumes from, or put it aside.
 
-    A resumed run continues the file. Without this hook it would have twice what the
+    A run that starts anew finds the file of another, which was killed before its first
+    checkpoint, say: it is renamed ``scalars_1.json.old`` and so on. A resumed run
+    continues the file. Without this hook it would have twice what the
     killed run wrote after its last checkpoint, and an incomplete last line would spoil
     the next one. Lines are compared by their training time, which also works where the
     number of iterations per epoch has changed, or else by their iteration.
@@ -25,9 +29,17 @@ class CurvesHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Keep the complete lines up to the resumed position."""
+        """Keep the complete lines up to the resumed position, or none."""
         path = Path(runner.work_dir, 'vis_data', 'scalars.json')
-        if runner.rank == 0 and runner.iter > 0 and path.is_file():
+        processor: Any = getattr(runner, 'log_processor', None)
+        if runner.iter > 0 and hasattr(processor, 'forget_resumed'):
+            processor.forget_resumed(runner)
+        if runner.rank > 0 or not path.is_file():
+            return
+        if runner.iter == 0:
+            names = (path.with_name(f'scalars_{n}.json.old') for n in count(1))
+            path.rename(next(name for name in names if not name.exists()))
+        else:
             lines = path.read_text().splitlines()
             seconds = runner.message_hub.get_info(_TIME)
             kept = [line for line in lines if _is_before(line, runner.iter, seconds)]
