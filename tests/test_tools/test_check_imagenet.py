@@ -1,6 +1,7 @@
 """tools/dataset_converters/check_imagenet.py, on three classes."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from preparation.imagenet import Counts
 from tests.test_tools.converters import caller, cut, rows, state
 
 CLASSES = ('n01440764', 'n01443537', 'n02105855')
-SMALL = Counts(classes=3, train=12, val=6)
+SMALL = Counts(classes=3, train=12, val=6, val_labels={})
 
 
 @pytest.fixture(scope='module', params=['flat', 'folders'])
@@ -192,6 +193,31 @@ DAMAGES = {
         '--write-meta writes meta/train.txt',
     ),
 }
+
+
+@pytest.mark.parametrize('whole', ['flat'], indirect=True)
+def test_labels_in_the_order_of_the_devkit_are_refused(capsys, root):
+    """All that can be said of a flat val is that each label is there, and known lines."""
+    known = {'ILSVRC2012_val_00000001.JPEG': 0}
+    run = caller('check_imagenet', capsys, replace(SMALL, val_labels=known))
+    assert run(root)[0] == 0
+    path = root / 'meta/val.txt'
+    lines = [line.split() for line in path.read_text().splitlines()]
+    text = ''.join(f'{name} {(int(label) + 1) % 3}\n' for name, label in lines)
+    path.write_text(text)
+    code, out, _ = run(root)
+    assert code == 1 and rows(out)['meta/val.txt'][2] == 'wrong'
+    assert 'line 1: ILSVRC2012_val_00000001.JPEG has label 1, it must be 0' in out
+    assert Counts().val_labels['ILSVRC2012_val_00000001.JPEG'] == 65  # of 1000
+
+
+def test_hidden_files_of_macos_are_named(run, root, monkeypatch):
+    monkeypatch.setattr(imagenet, 'SAMPLE', 2)
+    hidden = root / 'train' / CLASSES[1] / f'._{CLASSES[1]}_1.JPEG'
+    hidden.write_bytes(b'\0\5\26\7')
+    code, out, _ = run(root)
+    assert code == 1 and rows(out)['train images'] == (12, 12, 'wrong')
+    assert f'train/{CLASSES[1]}/{hidden.name}: a hidden file' in out
 
 
 def dangle(path):

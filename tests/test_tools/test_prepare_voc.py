@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tarfile
+import zipfile
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from preparation.voc import ARCHIVES, SBD, SPLITS, TEST_07, TRAINVAL_07, TRAINVAL_12
 from scipy.io import savemat
 
+from tests import voc_set
 from tests.processes import load_tool
 from tests.test_tools.converters import caller, cut, rows, state
 from tests.voc_set import make_voc
@@ -239,6 +241,24 @@ DAMAGES = {
         'holds colours (mode RGB)',
         TRAINVAL_12,
     ),
+    'mask with its palette turned': (
+        lambda d: turn_palette(d / 'VOC2012/SegmentationClass/2007_000002.png'),
+        'VOC2012 train SegmentationClass',
+        "2007_000002.png: shows the class 0 in another colour than VOC's",
+        TRAINVAL_12,
+    ),
+    'list in two columns': (
+        lambda d: in_columns(d / LISTS / 'aug.txt'),
+        'VOC2012 aug.txt',
+        'aug.txt: line 1 is not the name of an image alone',
+        SBD,
+    ),
+    'list with a byte-order mark': (
+        lambda d: mark(d / LISTS / 'aug.txt'),
+        'VOC2012 aug.txt',
+        'a byte-order mark',
+        SBD,
+    ),
     'augmented mask of another size': (
         lambda d: paint(
             d / 'VOC2012/SegmentationClassAug/2007_000007.png', size=(48, 40)
@@ -283,6 +303,97 @@ DAMAGES = {
 def dangle(path):
     path.unlink()
     path.symlink_to(path.with_name('nowhere'))
+
+
+def turn_palette(path):
+    """Other numbers in the same colours: the picture looks as before."""
+    with Image.open(path) as mask:
+        colours = np.reshape(mask.getpalette(), (-1, 3))
+        values = np.array(mask)
+    values = np.where(values < 21, (values.astype(int) + 1) % 21, values)
+    colours[:21] = np.roll(colours[:21], 1, axis=0)
+    image = Image.fromarray(values.astype(np.uint8))
+    image.putpalette(colours.ravel().tolist())
+    image.save(path)
+
+
+def in_columns(path):
+    lines = [f'/JPEGImages/{n}.jpg /Masks/{n}.png\n' for n in path.read_text().split()]
+    path.write_text(''.join(lines))
+
+
+def mark(path):
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+
+
+BOX = '<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax>'
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'told'),
+    [
+        ('<xmax>9', '<xmax>1', 'line 4: the box of the car is empty or inverted'),
+        ('<ymax>9', '<ymax>1', 'line 4: the box of the car is empty or inverted'),
+        ('>0</diff', '>Unspecified</diff', "line 3: <difficult> is 'Unspecified'"),
+        ('>0</diff', '></diff', 'line 3: <difficult> is None'),
+        ('>48</width', '>48.0</width', "line 1: <width> is '48.0'"),
+        ('<xmin>1', '<xmin>nan', "line 4: <xmin> is 'nan'"),
+        ('<ymin>2</ymin>', '', 'line 4: <bndbox> has no <ymin>'),
+        (f'<bndbox>{BOX}</bndbox>', '', 'line 2: the car has no <bndbox>'),
+        ('<name>car</name>', '', 'line 2: <name> is None'),
+        ('car', 'Car', "line 2: <name> is 'Car'"),
+        ('</object>', '', 'not a readable annotation: mismatched tag: line 5'),
+        ('<xmin>1<', '<xmin>45.70000076293945<', 'inverted'),
+        ('<xmin>1<', '<xmin>1.7<', None),
+        ('<difficult>0</difficult>', '', None),
+        ('car', 'car', None),
+    ],
+)
+def test_annotations_are_read_as_mmdet_reads_them(tmp_path, old, new, told):
+    from mmdet.datasets import VOCDataset
+    from preparation.voc import annotation_fault
+
+    text = (
+        '<annotation><size><width>48</width><height>48</height></size>\n<object>'
+        '<name>car</name>\n<difficult>0</difficult>\n'
+        f'<bndbox>{BOX}</bndbox>\n</object></annotation>'
+    )
+    path = tmp_path / 'VOC2007/Annotations/a.xml'
+    path.parent.mkdir(parents=True)
+    assert old in text
+    path.write_text(text.replace(old, new))
+    (tmp_path / 'list.txt').write_text('a\n')
+
+    fault = annotation_fault(path)
+
+    assert fault is None if told is None else told in fault
+    if told is None:
+        prefix = dict(sub_data_root='VOC2007/')
+        boxes = VOCDataset(
+            data_root=f'{tmp_path}/', ann_file='list.txt', data_prefix=prefix
+        )
+        ((x1, y1, x2, y2),) = (i['bbox'] for i in boxes.get_data_info(0)['instances'])
+        assert x1 < x2 and y1 < y2
+
+
+def test_a_zip_is_no_tar(run, devkit, tmp_path):
+    (devkit / LISTS / 'aug.txt').unlink()
+    sbd = tmp_path / SBD
+    with zipfile.ZipFile(sbd, 'w') as archive:
+        archive.writestr('dataset/train.txt', '2007_000001')
+    code, text, _ = run('--out', devkit, '--sbd', sbd)
+    assert code == 1 and f'{sbd} is a zip archive' in text and 'damaged' not in text
+
+
+def test_the_colours_are_vocs():
+    from preparation.voc import voc_colours
+
+    assert voc_colours().ravel().tolist() == voc_set.palette()
+    assert voc_colours()[[1, 15, 255]].tolist() == [
+        [128, 0, 0],  # an aeroplane, a person, void
+        [192, 128, 128],
+        [224, 224, 192],
+    ]
 
 
 def zero(path):

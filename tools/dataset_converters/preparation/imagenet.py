@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import Pool
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically
@@ -36,13 +36,21 @@ _META_FLAT = (
 )
 
 
+#: The first lines of that list. The devkit's own numbering gives other labels.
+_VAL_LABELS = {
+    f'ILSVRC2012_val_{i:08d}.JPEG': label
+    for i, label in enumerate((65, 970, 230, 809, 516), 1)
+}
+
+
 @dataclass(frozen=True)
 class Counts:
-    """How much there must be."""
+    """How much there must be, and labels of images of val that are known."""
 
     classes: int = 1000
     train: int = 1_281_167
     val: int = 50_000
+    val_labels: Mapping[str, int] = field(default_factory=lambda: _VAL_LABELS)
 
 
 class ImageNetFolder:
@@ -125,11 +133,17 @@ class ImageNetFolder:
         self, split: str, source: str, full: bool, workers: int
     ) -> Finding:
         names = self.files[split]
+        hidden = [name for name in names if PurePosixPath(name).name.startswith('.')]
+        visible = sorted(set(names) - set(hidden))
         paths = [
             str(self.root / split / name)
-            for name in spread(names, None if full else SAMPLE)
+            for name in spread(visible, None if full else SAMPLE)
         ]
         faults = {
+            f'{split}/{name}': 'a hidden file, as macOS writes beside images; remove it'
+            for name in hidden
+        }
+        faults |= {
             os.path.relpath(path, self.root): fault
             for path, fault in zip(paths, _faults(paths, workers))
             if fault
@@ -155,6 +169,7 @@ class ImageNetFolder:
             return Finding(path, 0, expected, {path: 'missing or empty'}, source)
         source = f'remove {path}, then {source}'
         label = {name: i for i, name in enumerate(self.classes(split))}
+        known = self.counts.val_labels if split == 'val' else {}
         there, listed, labels = set(self.files[split]), set(), set()
         faults: dict[str, str] = {}
         for number, line in enumerate(lines, 1):
@@ -171,6 +186,12 @@ class ImageNetFolder:
             elif label.get(folder, int(text)) != int(text):
                 faults[where] = (
                     f'{name} has label {text}, its class is number {label[folder]}'
+                )
+            elif known.get(PurePosixPath(name).name, int(text)) != int(text):
+                faults[where] = (
+                    f'{name} has label {text}, it must be '
+                    f"{known[PurePosixPath(name).name]}: labels count the classes' "
+                    "names in sorted order, not as the devkit's list does"
                 )
             listed.add(name)
             labels.add(int(text))

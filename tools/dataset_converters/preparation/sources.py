@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,11 @@ def open_source(path: str | Path) -> Source:
         return FolderSource(path)
     if not path.is_file():
         raise ConfigError(f'there is no folder or archive {path}')
+    if zipfile.is_zipfile(path):
+        raise ConfigError(
+            f'{path} is a zip archive, where a tar archive is expected; unpack it and '
+            'give the folder, or get the archive from its official page'
+        )
     return TarSource(path)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import numpy as np
 from PIL import Image
@@ -16,7 +18,13 @@ from .images import file_sizes, image_fault, spread
 #: Files opened of each kind unless all are.
 SAMPLE = 100
 
-CLASSES, VOID = 20, 255
+NAMES = (
+    'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair',
+    'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant',
+    'sheep', 'sofa', 'train', 'tvmonitor',
+)  # fmt: skip
+CLASSES, VOID = len(NAMES), 255
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
 @dataclass(frozen=True)
@@ -165,27 +173,51 @@ def check_voc(
 
 
 def read_ids(path: Path) -> list[str]:
-    """The image names in a list, one a line; none if there is no such file."""
+    """The image names in a list, one a line.
+
+    None if there is no such file, or a line is not one name alone: training would take
+    the whole line for a name.
+    """
+    lines = _lines(path)
+    return [] if _list_fault(lines) else lines
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list, without those that are empty."""
     try:
-        lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+        text = path.read_text(encoding='utf-8', errors='replace')
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [line.split()[0] for line in lines if line.strip()]
+    return [line.strip(' ') for line in text.splitlines() if line.strip()]
+
+
+def _list_fault(lines: Sequence[str]) -> str | None:
+    if not lines:
+        return 'missing or empty'
+    for number, line in enumerate(lines, 1):
+        if not re.fullmatch(r'[\w-]+', line):
+            why = (
+                'a byte-order mark stands before it' if '\ufeff' in line else line[:80]
+            )
+            return f'line {number} is not the name of an image alone: {why}'
+    return None
 
 
 def _check_split(devkit: Path, split: Split, sample: int | None) -> list[Finding]:
-    ids = read_ids(devkit / split.path)
+    lines = _lines(devkit / split.path)
+    fault = _list_fault(lines)
+    ids = [] if fault else lines
     unique = list(dict.fromkeys(ids))
     listed = Finding(
         f'{split.year} {split.name}.txt', len(unique), split.count, source=split.archive
     )
-    if not ids:
-        listed.faults[split.path] = 'missing or empty'
+    if fault:
+        listed.faults[split.path] = fault
     elif len(unique) < len(ids):
         double = next(name for name in unique if ids.count(name) > 1)
         listed.faults[split.path] = f'lists {double} more than once'
     findings = [listed]
-    # nothing can be said of the files while the list is missing: its source comes first
+    # nothing can be said of the files while there is no list: its source comes first
     images = split.images if ids else split.archive
     for folder, source in (('JPEGImages', images), (split.labels, split.archive)):
         faults = _faults(devkit / split.year, folder, unique, sample)
@@ -221,7 +253,7 @@ def _faults(
         if folder == 'JPEGImages':
             fault = image_fault(path)
         elif folder == 'Annotations':
-            fault = _annotation_fault(path)
+            fault = annotation_fault(path)
         else:
             fault = mask_fault(path, base / 'JPEGImages' / f'{name}.jpg')
         if fault:
@@ -229,24 +261,86 @@ def _faults(
     return faults
 
 
-def _annotation_fault(path: Path) -> str | None:
+def annotation_fault(path: Path) -> str | None:
+    """What keeps MMDetection from training with an annotation, None if nothing does.
+
+    Reads what ``mmdet.datasets.XMLDataset`` reads, and compares the boxes' corners.
+    """
     try:
-        root = ElementTree.parse(path).getroot()
-        if root.tag != 'annotation':
-            raise ValueError(f'its root is {root.tag!r}')
-        for box in root.iterfind('object/bndbox'):
-            for corner in ('xmin', 'ymin', 'xmax', 'ymax'):
-                float(box.findtext(corner, ''))
-    except (ElementTree.ParseError, ValueError) as error:
+        root, lines = _parse(path)
+    except ExpatError as error:
         return f'not a readable annotation: {error}'
+    if root.tag != 'annotation':
+        return f'not a readable annotation: its root is {root.tag!r}'
+
+    def number(parent: Element, tag: str, kind: Callable[[str], float]) -> float:
+        node = parent.find(tag)
+        where = lines[parent if node is None else node]
+        if node is None:
+            raise ValueError(f'line {where}: <{parent.tag}> has no <{tag}>')
+        try:
+            return kind(node.text or '')
+        except (ValueError, OverflowError):  # the latter for int(float('inf'))
+            what = 'a number' if kind is _corner else 'a whole number'
+            raise ValueError(
+                f'line {where}: <{tag}> is {node.text!r}, not {what}'
+            ) from None
+
+    try:
+        size = root.find('size')
+        if size is not None:
+            number(size, 'width', int)
+            number(size, 'height', int)
+        for node in root.iterfind('object'):
+            name = node.findtext('name')
+            if name not in NAMES:
+                raise ValueError(
+                    f'line {lines[node]}: <name> is {name!r}, no VOC class'
+                )
+            if node.find('difficult') is not None:
+                number(node, 'difficult', int)
+            box = node.find('bndbox')
+            if box is None:
+                raise ValueError(f'line {lines[node]}: the {name} has no <bndbox>')
+            corners = {tag: number(box, tag, _corner) for tag in CORNERS}
+            for axis in 'xy':
+                low, high = corners[f'{axis}min'], corners[f'{axis}max']
+                if low >= high:
+                    raise ValueError(
+                        f'line {lines[box]}: the box of the {name} is empty or '
+                        f'inverted: {axis}min {low}, {axis}max {high}'
+                    )
+    except ValueError as error:
+        return str(error)
     return None
+
+
+def _corner(text: str) -> int:
+    return int(float(text))
+
+
+def _parse(path: Path) -> tuple[Element, dict[Element, int]]:
+    """The root of an XML file, and by element the line on which it begins."""
+    builder, parser = TreeBuilder(), ParserCreate()
+    lines = {}
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        lines[builder.start(tag, attributes)] = parser.CurrentLineNumber
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.Parse(path.read_bytes(), True)
+    return builder.close(), lines
 
 
 def mask_fault(path: Path, image: Path) -> str | None:
     """What keeps a file from being a mask of class numbers, None if nothing does.
 
     Args:
-        path (Path): The mask: one number a pixel, 0 to 20, or 255 for void.
+        path (Path): The mask: one number a pixel, 0 to 20, or 255 for void. Its
+            palette, where it has one, is VOC's or grey: with another, the numbers
+            stand for other classes than the colours show.
         image (Path): Its image, of the same size. Not looked at if it cannot be read.
     """
     fault = image_fault(path)
@@ -256,9 +350,19 @@ def mask_fault(path: Path, image: Path) -> str | None:
         if mask.mode not in ('P', 'L'):
             return f'holds colours (mode {mask.mode}) in place of class numbers'
         size, values = mask.size, np.unique(np.asarray(mask))
+        palette = mask.getpalette('RGB') if mask.mode == 'P' else None
     wrong = values[(values > CLASSES) & (values != VOID)]
     if len(wrong):
         return f'holds the value {wrong[0]}; only 0 to {CLASSES} and {VOID} are classes'
+    if palette is not None:
+        shown = np.resize(palette, (256, 3))[values]
+        grey = np.repeat(values[:, None], 3, axis=1)
+        if not (shown == grey).all() and (shown != voc_colours()[values]).any():
+            odd = values[(shown != voc_colours()[values]).any(axis=1)][0]
+            return (
+                f"shows the class {odd} in another colour than VOC's: its palette was "
+                'changed, and its numbers may stand for other classes'
+            )
     try:
         with Image.open(image) as photo:
             expected = photo.size
@@ -269,6 +373,12 @@ def mask_fault(path: Path, image: Path) -> str | None:
             f'is {size[0]} x {size[1]} pixels, its image {expected[0]} x {expected[1]}'
         )
     return None
+
+
+def voc_colours() -> np.ndarray:
+    """VOC's colour of each number, ``(256, 3)``: its bits, spread over the channels."""
+    bits = np.arange(256)[:, None] >> np.arange(9) & 1  # the ninth is 0
+    return (bits.reshape(256, 3, 3) << np.array([[7], [6], [5]])).sum(axis=1)
 
 
 def _check_union(devkit: Path, splits: Sequence[Split]) -> Finding:
