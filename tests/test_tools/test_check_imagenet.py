@@ -197,7 +197,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize('whole', ['flat'], indirect=True)
 def test_labels_in_the_order_of_the_devkit_are_refused(capsys, root):
-    """All that can be said of a flat val is that each label is there, and known lines."""
+    """A flat val has no folders to compare labels with, but known lines."""
     known = {'ILSVRC2012_val_00000001.JPEG': 0}
     run = caller('check_imagenet', capsys, replace(SMALL, val_labels=known))
     assert run(root)[0] == 0
