@@ -8,6 +8,12 @@ from pathlib import Path
 TEMPORARY = '.writing'
 
 
+#: Files that count as images wherever a folder is read, upper or lower case.
+IMAGE_EXTENSIONS = (
+    '.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp'
+)  # fmt: skip
+
+
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that its name never stands for half of it.
 

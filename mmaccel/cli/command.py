@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 _EXPECTED = (ConfigError, TrainingStopped)
+#: Errors of data workers whose text says all.
+_OURS = 'ConfigError|TrainingStopped|UnreadableImageError|ValueError'
 
 
 def about(doc: str | None, examples: str) -> dict[str, Any]:
@@ -224,9 +226,7 @@ def _message(error: Exception) -> str:
     text = str(error)
     if 'Original Traceback' in text:
         last = text.strip().splitlines()[-1]
-        return re.sub(
-            r'^([\w.]+\.)?(ConfigError|TrainingStopped|ValueError): ', '', last
-        )
+        return re.sub(rf'^([\w.]+\.)?({_OURS}): ', '', last)
     if isinstance(error, OSError) and error.strerror:
         return (
             f'{error.strerror}: {error.filename}' if error.filename else error.strerror

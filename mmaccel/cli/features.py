@@ -13,9 +13,9 @@ EXAMPLES = """\
   mmaccel features configs/small/accel-mocov2_r18_cifar10.py \\
       work_dirs/cifar10/epoch_200.pth --out features.png --method tsne
 
-  # a folder with one sub-folder per class
+  # another labelled set: train/<class>/* and test/<class>/* (or val/<class>/*)
   mmaccel features configs/accel/mocov2_r50_8xb32.py epoch_200.pth \\
-      --out features.pdf --data-root data/flowers/test
+      --out features.pdf --data-root data/flowers
 """
 
 
@@ -34,8 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root',
         metavar='FOLDER',
-        help="images, one sub-folder per class; default: the test set of the config's "
+        help='folder with train/<class>/* and test/<class>/* or val/<class>/*, as '
+        "`mmaccel probe` takes it; default: the labelled images of the config's "
         'KNNHook',
+    )
+    parser.add_argument(
+        '--split',
+        choices=['train', 'test'],
+        default='test',
+        help='which of its images; val/ counts as test (default: test)',
     )
     parser.add_argument(
         '--num',
@@ -56,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from mmaccel.engine.weights import load_backbone
     from mmaccel.evaluation.embedding_plot import embed, plot_embedding
     from mmaccel.evaluation.features import extract_features
-    from mmaccel.evaluation.labelled_images import folder_set, labelled_sets, load_set
+    from mmaccel.evaluation.labelled_images import labelled_sets, load_set
 
     cfg = load(args)
     if 'backbone' not in (cfg.get('model') or {}):
@@ -65,8 +72,7 @@ def run(args: argparse.Namespace) -> None:
             'pretraining'
         )
     init_default_scope(cfg.get('default_scope', 'mmselfsup'))
-    root = args.data_root
-    images = labelled_sets(cfg)['test'] if root is None else folder_set(cfg, root)
+    images = labelled_sets(cfg, args.data_root, [args.split])[args.split]
     model = MODELS.build(cfg.model)
     load_backbone(model.backbone, args.checkpoint, args.prefix)
     batches, classes = load_set(images, args.num)

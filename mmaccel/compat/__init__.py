@@ -17,6 +17,7 @@ PATCHES = {
     'registry_locations': 'mmselfsup 1.0.0 registers from a module it lacks',
     'package_configs': 'mmengine reads mmaccel::config of listed packages only',
     'hue_overflow': 'mmcv.adjust_hue overflows for negative hue on numpy >= 2',
+    'grey_jitter': 'ColorJitter and RandomGrayscale need three channels',
     'collate_scope': 'mmengine passes _scope_ on to collate functions',
     'swav_sinkhorn': 'SwAV balances prototypes within one process only',
     'swav_queue': 'SwAVHook needs CUDA and keeps its queue in side files',

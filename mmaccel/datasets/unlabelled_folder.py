@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmselfsup.registry import DATASETS, TRANSFORMS
 
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import IMAGE_EXTENSIONS
 
 
 @DATASETS.register_module()
@@ -39,16 +40,12 @@ class UnlabelledFolder(BaseDataset):
         ConfigError: If the folder does not exist or holds no image.
     """
 
-    EXTENSIONS = (
-        '.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp'
-    )  # fmt: skip
-
     def __init__(
         self,
         data_root: str = '',
         data_prefix: str | dict = '',
         ann_file: str = '',
-        extensions: Sequence[str] = EXTENSIONS,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
         pipeline: Sequence = (),
         **kwargs: Any,
     ) -> None:

@@ -13,6 +13,7 @@ from mmengine.utils import get_installed_path
 
 from mmaccel.compat.package_configs import CONFIG_ROOTS, own_config
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import IMAGE_EXTENSIONS
 
 from . import config_reader
 from .config_reader import dicts, is_pretraining, type_name
@@ -130,9 +131,10 @@ def prepare_config(cfg: Config) -> Config:
         _use_tensorboard(cfg)
         if 'train_dataloader' in cfg:
             use_fast_views(cfg)
-            for transform in dicts(cfg.train_dataloader.dataset):
-                _swap(transform, 'LoadImageFromFile', 'LoadCheckedImage')
+            use_checked_files(cfg.train_dataloader.dataset)
             _use_seeded_data(cfg)
+        for _, hook in config_reader.hooks(cfg, 'KNNHook'):
+            use_checked_files(hook)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(cfg.get(name), dict):
             _fit_workers(cfg, name)
@@ -182,6 +184,21 @@ def _use_tensorboard(cfg: Config) -> None:
         _warn('TensorBoard is not installed; `pip install tensorboard` to get curves')
         return
     backends.append(ConfigDict(type='TensorboardVisBackend'))
+
+
+def use_checked_files(cfg: Any) -> None:
+    """Let datasets check their files, and take every image of a labelled folder.
+
+    mmcls's ``CustomDataset`` knows fewer endings than :class:`UnlabelledFolder`, and
+    leaves out the other files without a word.
+
+    Args:
+        cfg (Any): Anything with datasets in it, changed in place.
+    """
+    for node in dicts(cfg):
+        _swap(node, 'LoadImageFromFile', 'LoadCheckedImage')
+        if type_name(node) == 'CustomDataset' and not node.get('ann_file'):
+            node.setdefault('extensions', IMAGE_EXTENSIONS)
 
 
 def _use_seeded_data(cfg: Config) -> None:

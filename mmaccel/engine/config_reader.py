@@ -135,7 +135,11 @@ def image_channels(cfg: Config | Mapping) -> int:
 def image_loader(cfg: Config | Mapping) -> dict:
     """Transform that reads an image file with the channels the backbone takes."""
     color = 'grayscale' if image_channels(cfg) == 1 else 'color'
-    return dict(type='LoadImageFromFile', color_type=color)
+    loader = dict(type='LoadCheckedImage', color_type=color)
+    for transform in pipeline(training_set(cfg)):
+        if transform.get('value_range') is not None:  # what black and white are
+            loader['value_range'] = transform['value_range']
+    return loader
 
 
 def is_pretraining(cfg: Config | Mapping) -> bool:

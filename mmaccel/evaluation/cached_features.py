@@ -37,12 +37,20 @@ class FeatureCache:
     Args:
         folder (str or Path): Need not exist.
         key (Mapping[str, str]): Whatever the features depend on, by name, as
-            :func:`hash_file` and :func:`hash_dataset` give it.
+            :func:`hash_file` and :func:`hash_text` give it.
+        data (Mapping[str, str]): By split, its images, as :func:`hash_dataset` gives
+            them. Defaults to none.
     """
 
-    def __init__(self, folder: str | Path, key: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        key: Mapping[str, str],
+        data: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(folder)
-        self.key = dict(key)
+        self._shared, self._data = dict(key), dict(data or {})
+        self.key = {**key, **({'data': hash_text(self._data)} if data else {})}
 
     def changed(self, stages: Iterable[str] = ()) -> list[str] | None:
         """Why the features on disk cannot be used.
@@ -61,6 +69,14 @@ class FeatureCache:
         names = {**before['key'], **self.key}
         changed = [n for n in names if before['key'].get(n) != self.key.get(n)]
         return changed + [name for name in stages if name not in before['stages']]
+
+    def has(self, split: str, stages: Sequence[str]) -> bool:
+        """Whether a run that broke off later wrote these features of a split whole."""
+        try:
+            before = json.loads((self._unfinished / split / _KEY).read_text())
+        except (OSError, ValueError):
+            return False
+        return before == self._split_content(split, stages)
 
     def write(
         self,
@@ -92,6 +108,8 @@ class FeatureCache:
         for array in arrays.values():
             array.flush()
         np.save(folder / f'{_LABELS}.npy', np.asarray(labels, np.int64))
+        content = json.dumps(self._split_content(split, list(arrays)))
+        write_atomically(folder / _KEY, content.encode())
 
     def finish(self, stages: Sequence[str]) -> None:
         """Replace older features by what was written, which has these stages."""
@@ -106,6 +124,10 @@ class FeatureCache:
             {name: self._load(split, name) for name in self._content()['stages']},
             self._load(split, _LABELS),
         )
+
+    def _split_content(self, split: str, stages: Sequence[str]) -> dict:
+        """What the features of a split depend on: not on the images of others."""
+        return dict(key=self._shared, data=self._data.get(split), stages=sorted(stages))
 
     def _content(self) -> dict:
         return json.loads((self.folder / _KEY).read_text())

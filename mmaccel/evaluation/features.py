@@ -1,7 +1,7 @@
 """Pooled backbone features of a labelled set, of the last stage or of all."""
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import cast
+from typing import Any, cast
 
 import torch
 from mmengine.model import BaseModel
@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from mmaccel.engine.autocast_wrapper import warn_if_slow_in_bf16
+from mmaccel.errors import ConfigError
 from mmaccel.models.utils.backbones import (
     last_map,
     pooled_map,
@@ -118,6 +119,34 @@ def spread(dataset: Dataset, limit: int | None) -> Subset:
     subset = Subset(dataset, [i * size // count for i in range(count)])
     sample_label(subset[0]['data_samples'])
     return subset
+
+
+def check_labels(train: Any, test: Any) -> None:
+    """Check that labels without names mean the same in two data sets.
+
+    A list that counts its classes from 0 beside one that counts from 1 would shift
+    every class, and show as a low accuracy alone.
+
+    Args:
+        train (BaseDataset): Images to learn from.
+        test (BaseDataset): Images to classify.
+
+    Raises:
+        ConfigError: If some label of ``test`` is none of ``train``'s, and the classes
+            have no names that tell which is meant.
+    """
+    if all(dataset.metainfo.get('classes') for dataset in (train, test)):
+        return
+    known, asked = (
+        {int(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))}
+        for dataset in (train, test)
+    )
+    if not asked <= known:
+        raise ConfigError(
+            f'the images to classify have the label {min(asked - known)}, those to '
+            f'learn from have labels from {min(known)} to {max(known)} without it; '
+            'let both lists count the classes from 0, in the same order'
+        )
 
 
 def sample_label(sample: object) -> int:

@@ -1,5 +1,6 @@
 """Labelled images for evaluations, from a config or a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from mmengine.dataset import default_collate
 from mmselfsup.registry import DATASETS
 from torch.utils.data import DataLoader
 
+from mmaccel.engine.config import use_checked_files
 from mmaccel.engine.config_reader import hooks, image_loader, training_set, views
 from mmaccel.engine.preflight import check_data
 from mmaccel.errors import ConfigError
@@ -20,7 +22,9 @@ SPLITS = ('train', 'test')
 _LAYOUT = 'with train/<class>/* and test/<class>/* or val/<class>/*'
 
 
-def labelled_sets(cfg: Config, data_root: str | None = None) -> dict[str, dict]:
+def labelled_sets(
+    cfg: Config, data_root: str | None = None, splits: Sequence[str] = SPLITS
+) -> dict[str, dict]:
     """Configs of the labelled images that belong to a pretraining.
 
     Args:
@@ -28,14 +32,19 @@ def labelled_sets(cfg: Config, data_root: str | None = None) -> dict[str, dict]:
         data_root (str, optional): Folder with ``train/`` and ``test/`` or ``val/``, a
             sub-folder per class in each, or ImageNet's layout with ``meta/*.txt``. By
             default the sets of the config's ``KNNHook``.
+        splits (Sequence[str]): Which are needed, of :data:`SPLITS`; default: both.
 
     Returns:
-        dict[str, dict]: A dataset's config for each of :data:`SPLITS`.
+        dict[str, dict]: A dataset's config for each. Every file that is an image by
+        its name is in it, and a damaged one raises when it is read.
 
     Raises:
         ConfigError: If images are missing or the config has no such hook.
     """
-    return _folder_sets(cfg, data_root) if data_root else _monitor_sets(cfg)
+    sets = _folder_sets(cfg, data_root, splits) if data_root else _monitor_sets(cfg)
+    for config in sets.values():
+        use_checked_files(config)
+    return {split: sets[split] for split in splits}
 
 
 def folder_set(cfg: Config, folder: str, ann_file: str = '') -> dict:
@@ -116,13 +125,14 @@ def _monitor_sets(cfg: Config) -> dict[str, dict]:
     )
 
 
-def _folder_sets(cfg: Config, data_root: str) -> dict[str, dict]:
+def _folder_sets(cfg: Config, data_root: str, splits: Sequence[str]) -> dict[str, dict]:
     """Images with one folder per class, or in upstream's layout of ImageNet."""
     folders = {'train': 'train', 'test': 'test'}
     if not Path(data_root, 'test').is_dir() and Path(data_root, 'val').is_dir():
         folders['test'] = 'val'
     sets = {}
-    for split, folder in folders.items():
+    for split in splits:
+        folder = folders[split]
         images = Path(data_root, folder)
         labels = Path(data_root, 'meta', f'{folder}.txt')  # ImageNet's, val/ being flat
         if not labels.is_file() and not any(images.glob('*/*')):

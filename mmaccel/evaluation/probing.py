@@ -30,7 +30,7 @@ from .cached_features import (
     hash_file,
     hash_text,
 )
-from .features import extract_stage_features, sample_label
+from .features import check_labels, extract_stage_features, sample_label
 from .knn import knn_top1
 from .labelled_images import SPLITS, labelled_sets
 from .probe import HELD_OUT, LinearResult, linear_probe
@@ -59,6 +59,7 @@ def build_sets(configs: dict[str, dict]) -> dict:
     for split, config in configs.items():
         sets[split] = DATASETS.build(ConfigDict(config))
         sample_label(sets[split][0]['data_samples'])
+    check_labels(*(sets[split] for split in SPLITS))
     train, test = (sets[split].metainfo.get('classes') for split in SPLITS)
     if train and test and train != test:  # a list of labels does not name them
         odd = sorted(set(train) ^ set(test))[:3]
@@ -104,15 +105,18 @@ def get_features(
         Path(args.work_dir, 'features'),
         dict(
             checkpoint=f'{origin} {args.prefix}',
-            data=hash_text([hash_dataset(sets[split]) for split in SPLITS]),
             settings=hash_text(settings),
         ),
+        {split: hash_dataset(sets[split]) for split in SPLITS},
     )
     changed = cache.changed(stages)
     if changed:
         print(f'Features are computed anew, for another {", ".join(changed)}')
     if changed != []:
         for split in SPLITS:
+            if cache.has(split, stages):
+                print(f'Features of the {split} images were computed before')
+                continue
             print(
                 f'Computing features of {len(sets[split])} {split} images', flush=True
             )
@@ -228,12 +232,13 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
 
     if 'knn' in args.metrics:
         device = str(next(model.parameters()).device)
+        ks = _voting(args.k, len(train.labels))
         with _timed('kNN'):
-            values = evaluate_knn(train, test, args.k, device)
-        metrics = {f'top1_k{k}': value for k, value in zip(args.k, values)}
-        first = f'k={args.k[0]}, temperature {TEMPERATURE}'
+            values = evaluate_knn(train, test, ks, device)
+        metrics = {f'top1_k{k}': value for k, value in zip(ks, values)}
+        first = f'k={ks[0]}, temperature {TEMPERATURE}'
         record('knn', dict(top1=values[0], **metrics), f'weighted kNN, cosine, {first}')
-        rows += [(f'kNN top1, k={k}', x, '') for k, x in zip(args.k, values)]
+        rows += [(f'kNN top1, k={k}', x, '') for k, x in zip(ks, values)]
     if {'linear', 'stages'} & set(args.metrics):
         with _timed('linear'):
             found = {
@@ -260,6 +265,13 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
         line = f'{dataset:16}{len(test.labels):>8}  {metric:22}{value:>8.2f}  {remark}'
         print(line.rstrip())
     print(f'Records: {args.work_dir}/*/result.json')
+
+
+def _voting(ks: list[int], images: int) -> list[int]:
+    """Neighbours that can vote: there are no more of them than images."""
+    if max(ks) > images:
+        print(f'kNN: all {images} training images vote where --k asks for more')
+    return list(dict.fromkeys(min(k, images) for k in ks))
 
 
 def _remark(result: LinearResult) -> str:

@@ -16,7 +16,7 @@ from tests.processes import exit_code
 def run(tmp_path):
     """A config, a checkpoint of its model and three classes of four images."""
     for i, name in enumerate(('ant', 'bee', 'cat')):
-        write_images(tmp_path / 'set' / name, number=4, seed=i)
+        write_images(tmp_path / 'set/test' / name, number=4, seed=i)
     return write_trained(tmp_path, tmp_path / 'set')
 
 
@@ -42,7 +42,7 @@ def test_a_folder_of_classes(run, capsys, monkeypatch):
     model = build(cfg.model).eval()
     weights = torch.load(run / 'epoch_1.pth', weights_only=True)['state_dict']
     model.load_state_dict(weights)
-    (batch,), _ = load_set(folder_set(cfg, str(run / 'set')))
+    (batch,), _ = load_set(folder_set(cfg, str(run / 'set/test')))
     mean, std = (torch.tensor(cfg.model.data_preprocessor[k]) for k in ('mean', 'std'))
     x = batch['inputs'][0] if isinstance(batch['inputs'], list) else batch['inputs']
     x = (x.float().flip(1) - mean[:, None, None]) / std[:, None, None]
@@ -54,7 +54,7 @@ def test_a_folder_of_classes(run, capsys, monkeypatch):
 
 
 def test_the_configs_own_set_and_a_number(run, capsys):
-    labelled = folder_set(Config.fromfile(str(run / 'cfg.py')), str(run / 'set'))
+    labelled = folder_set(Config.fromfile(str(run / 'cfg.py')), str(run / 'set/test'))
     hook = dict(
         type='KNNHook',
         train_dataloader=dict(dataset=labelled),
@@ -71,7 +71,8 @@ def test_the_configs_own_set_and_a_number(run, capsys):
     [
         ('no set', 'give --data-root'),
         ('prefix', "no backbone under the prefix 'encoder.'"),
-        ('no folder', 'does not exist'),
+        ('no folder', 'has no images in test/<class>/'),
+        ('split', 'has no images in train/<class>/'),
         ('num', 'at least 3'),
     ],
 )
@@ -81,6 +82,8 @@ def test_refusals(run, capsys, change, message):
         more += ['--prefix', 'encoder.']
     elif change == 'num':
         more += ['--num', '2']
+    elif change == 'split':
+        more += ['--split', 'train']
     elif change == 'no folder':
         more[-1] = run / 'nowhere'
     assert command(run, *more) == (2 if change == 'num' else 1)

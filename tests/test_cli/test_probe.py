@@ -326,6 +326,61 @@ def test_classes_that_differ_are_refused(images, checkpoint, tmp_path, capsys):
     assert 'different classes (bird, class2' in capsys.readouterr().err
 
 
+def test_labels_that_count_from_elsewhere_are_refused(
+    photos, checkpoint, tmp_path, capsys
+):
+    shutil.copytree(photos / 'train', tmp_path / 'train')
+    shutil.copytree(photos / 'val', tmp_path / 'val')
+    (tmp_path / 'meta').mkdir()
+    files = sorted((photos / 'val').rglob('*.png'))
+
+    def run(first):
+        labels = [int(f.parent.name[-1]) + first for f in files]
+        lines = [f'{f.parent.name}/{f.name} {y}\n' for f, y in zip(files, labels)]
+        (tmp_path / 'meta/val.txt').write_text(''.join(lines))
+        argv = [CONFIG, checkpoint, '--data-root', tmp_path, '--metrics', 'knn']
+        return probe(*argv, '--work-dir', tmp_path / 'out')
+
+    assert run(first=1) == 1
+    error = capsys.readouterr().err
+    assert 'label 4' in error and 'from 0 to 3' in error
+    assert run(first=0) == 0
+
+
+def test_a_broken_image_is_one_sentence_and_keeps_the_features(
+    photos, checkpoint, tmp_path, capsys
+):
+    images = shutil.copytree(photos, tmp_path / 'flowers')
+    broken = sorted((images / 'val').rglob('*.png'))[-1]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    argv = [CONFIG, checkpoint, '--data-root', images, '--metrics', 'knn', '--k', 5]
+    argv = ['probe', *argv, '--work-dir', tmp_path / 'out', '--cfg-options', *OPTIONS]
+
+    assert exit_code(*argv, '--num-workers', 1) == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and f'{broken}: the PNG file is truncated' in error
+
+    broken.write_bytes(whole)
+    assert exit_code(*argv, '--num-workers', 0) == 0
+    out = capsys.readouterr().out
+    assert 'features of 8 test images' in out and 'of 16 train images' not in out
+
+
+def test_all_images_of_a_folder_are_used_and_vote(photos, checkpoint, tmp_path):
+    images = shutil.copytree(photos, tmp_path / 'flowers')
+    for path in sorted(images.rglob('*.png'))[::2]:
+        Image.open(path).save(path.with_suffix('.TIFF'))
+        path.unlink()
+    argv = [CONFIG, checkpoint, '--data-root', images, '--metrics', 'knn']
+    out = tmp_path / 'out'
+    assert probe(*argv, '--k', 200, 20, 5, '--work-dir', out) == 0
+    record = records(out)['knn']
+    assert record['n'] == 8
+    assert set(record['metrics']) == {'top1', 'top1_k16', 'top1_k5'}
+    assert 'k=16' in record['protocol']
+
+
 @pytest.mark.parametrize(
     'config',
     ['mocov1_r50_8xb32', 'simclr_r50_8xb32', 'swav_r50_8xb32-mcrop-2-4-160-96'],

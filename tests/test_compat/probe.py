@@ -63,6 +63,20 @@ def hue_overflow():
     jitter.transform({'img': image})
 
 
+def grey_jitter():
+    import numpy as np
+    from mmcv.transforms import RandomGrayscale
+    from mmselfsup.datasets.transforms.processing import ColorJitter
+
+    shades = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    jitter = ColorJitter(brightness=[0.5, 0.5], saturation=0.4, hue=0.1)
+    grey = jitter.transform({'img': shades})['img']
+    assert grey.shape == (16, 16)
+    assert abs(grey - shades / 2).max() <= 1  # colour has no effect on grey
+    same = RandomGrayscale(1.0, keep_channels=True).transform({'img': shades})
+    assert abs(same['img'].astype(int) - shades).max() <= 1
+
+
 def collate_scope():
     import torch
     from mmengine.config import Config
@@ -96,6 +110,7 @@ for probe in (
     registry_locations,
     package_configs,
     hue_overflow,
+    grey_jitter,
     collate_scope,
 ):
     name = probe.__name__

@@ -32,6 +32,7 @@ DEFECTS = {
         'AssertionError: mmengine does not support to load mmaccel config',
     ),
     'hue_overflow': (lambda: Version(np.__version__) >= Version('2'), 'OverflowError'),
+    'grey_jitter': (lambda: True, 'ValueError'),
     'collate_scope': (
         lambda: Version(version('mmengine')) <= Version('0.10.7'),
         "TypeError: default_collate() got an unexpected keyword argument '_scope_'",

@@ -1,15 +1,19 @@
 import io
+import warnings
 
+import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
+from mmaccel.datasets import LoadViews
 from mmaccel.datasets.checked_image import (
     LoadCheckedImage,
     UnreadableImageError,
     check_complete,
 )
+from mmaccel.errors import ConfigError
 
 PICTURE = Image.fromarray(
     np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -96,3 +100,59 @@ def test_missing_file_and_folder_are_refused(tmp_path):
         load(tmp_path / 'none.jpg')
     with pytest.raises(UnreadableImageError, match='directory'):
         load(tmp_path)
+
+
+def deep(dtype, white):
+    """A ramp from 0 to ``white``, and what of it is shown in 8 bits."""
+    ramp = np.linspace(0, white, 90 * 120).reshape(90, 120)
+    shown = np.rint(255 * ramp.astype(dtype).astype(float) / white)
+    return ramp.astype(dtype), np.repeat(shown[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'dtype', 'white'),
+    [('.png', np.uint16, 4095), ('.tiff', np.uint16, 4095), ('.tiff', np.float32, 1)],
+)
+@pytest.mark.parametrize('kind', [LoadCheckedImage, LoadViews])
+def test_deep_images_are_shown_from_black_to_white(
+    tmp_path, suffix, dtype, white, kind
+):
+    path = tmp_path / f'deep{suffix}'
+    pixels, shown = deep(dtype, white)
+    cv2.imwrite(str(path), pixels)
+    load = LoadCheckedImage if kind is LoadCheckedImage else views_of_the_whole
+    image = load(value_range=(0, white))(dict(img_path=str(path)))['img']
+    image = image[0] if isinstance(image, list) else image
+    np.testing.assert_allclose(image, shown, atol=1)
+
+
+def views_of_the_whole(**kwargs):
+    crop = dict(
+        type='RandomResizedCrop', size=(90, 120), scale=(1, 1), ratio=(4 / 3, 4 / 3)
+    )
+    return LoadViews(1, [[dict(crop, backend='pillow')]], **kwargs)
+
+
+def test_images_of_32_bits_name_the_setting(tmp_path):
+    path = tmp_path / 'deep.tiff'
+    cv2.imwrite(str(path), deep(np.float32, 1)[0])
+    with pytest.raises(UnreadableImageError, match='value_range') as caught:
+        load(path)
+    assert 'float32' in str(caught.value) and 'damaged' not in str(caught.value)
+
+
+def test_12_bits_in_16_are_warned_of(tmp_path):
+    path = tmp_path / 'deep.png'
+    cv2.imwrite(str(path), deep(np.uint16, 4095)[0])
+    with pytest.warns(UserWarning, match='value_range'):
+        load(path)
+    cv2.imwrite(str(path), deep(np.uint16, 65535)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        load(path)
+
+
+@pytest.mark.parametrize('value_range', [(1, 0), (0, 0), (0, 1, 2)])
+def test_a_range_rises(value_range):
+    with pytest.raises(ConfigError, match='value_range'):
+        LoadCheckedImage(value_range=value_range)

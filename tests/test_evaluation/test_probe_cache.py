@@ -67,6 +67,30 @@ def test_a_write_that_breaks_off_leaves_the_older_features(tmp_path):
     assert newer.changed() == []
 
 
+def test_a_split_that_was_written_whole_is_kept_for_the_same_features(tmp_path):
+    def cache(test='y', **key):
+        return FeatureCache(tmp_path / 'features', key, dict(train='x', test=test))
+
+    def broken():
+        yield next(batches())
+        raise OSError
+
+    stages = ['stem', 'last']
+    first = cache(checkpoint='a')
+    first.write('train', batches(), 7)
+    with pytest.raises(OSError):
+        first.write('test', broken(), 7)
+
+    repaired = cache(checkpoint='a', test='z')
+    assert repaired.has('train', stages) and not repaired.has('test', stages)
+    assert not repaired.has('train', ['stem'])
+    assert not cache(checkpoint='b').has('train', stages)
+    repaired.write('test', batches((2,)), 2)
+    repaired.finish(stages)
+    assert repaired.changed(stages) == [] and first.changed() == ['data']
+    assert len(repaired.read('train').labels) == 7
+
+
 def folder_set(root):
     return CustomDataset(data_prefix=str(root), pipeline=[])
 

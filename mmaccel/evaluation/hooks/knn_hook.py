@@ -13,12 +13,12 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmselfsup.registry import DATASETS, HOOKS
 from mmselfsup.utils import get_model
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from mmaccel.errors import ConfigError
 from mmaccel.seeding import keep_random_state
 
-from ..features import extract_features, spread
+from ..features import check_labels, extract_features, spread
 from ..knn import knn_classify
 
 
@@ -98,6 +98,9 @@ class KNNHook(Hook):
         with keep_random_state():
             self._bank = _build_loader('train', self.train_dataloader, self.max_train)
             self._test = _build_loader('test', self.test_dataloader, self.max_test)
+            check_labels(
+                *(cast(Subset, x.dataset).dataset for x in (self._bank, self._test))
+            )
         if self.initial and runner.iter == 0:
             self._measure(runner, epoch=0)
 
