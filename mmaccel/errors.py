@@ -7,3 +7,16 @@ class ConfigError(ValueError):
 
 class TrainingStopped(RuntimeError):
     """A condition under which going on would waste the run."""
+
+
+class Interrupted(TrainingStopped):
+    """A signal that ended a run in good order.
+
+    Args:
+        message (str): What was saved, and how to go on.
+        number (int): The signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number

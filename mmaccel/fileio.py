@@ -1,8 +1,12 @@
 """Files that are whole or absent: writing them so, and telling whether they are."""
 
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
+
+from mmaccel.errors import ConfigError
 
 #: What a file is called while it is written: ``.<name>`` and this.
 TEMPORARY = '.writing'
@@ -46,6 +50,44 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def lock_folder(folder: str | Path) -> IO[str] | None:
+    """Reserve a folder for this process, until it ends or the lock is closed.
+
+    A lock of POSIX belongs to the process alone: loader workers that outlive it for a
+    moment do not hold it.
+
+    Args:
+        folder (str or Path): The folder. Its lock is the file ``.lock``.
+
+    Returns:
+        IO, optional: To be kept open; None where the file system has no locks.
+
+    Raises:
+        ConfigError: If another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return None
+    path = Path(folder, '.lock')
+    file = open(path, 'a+')  # noqa: SIM115, it stays open
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        owner = file.read().strip() or 'another process'
+        raise ConfigError(
+            f'{folder} is in use by {owner}: two trainings in one folder would '
+            'overwrite each other; end that one, or give another --work-dir'
+        ) from error
+    except OSError:  # no locks on this file system
+        return None
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {platform.node()}')
+    file.flush()
+    return file
 
 
 def remove_temporaries(folder: str | Path) -> None:

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
+import time
 
 import torch
 from mmengine.hooks import Hook
@@ -103,3 +105,34 @@ class SpoilHook(Hook):
     def _spoil(self, runner):
         weight = next(get_model(runner.model).backbone.parameters())
         weight.data[0] = float('nan')
+
+
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Send signals to this process, to a loader worker or to one rank, in a step."""
+
+    def __init__(self, at, signals, worker=False, rank=None):
+        self.at = at
+        self.signals = signals
+        self.worker = worker
+        self.rank = rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter != self.at or self.rank not in (None, runner.rank):
+            return
+        target = os.getpid()
+        if self.worker:
+            target = multiprocessing.active_children()[0].pid
+        for name in self.signals:
+            os.kill(target, getattr(signal, name))
+
+
+@HOOKS.register_module()
+class SleepHook(Hook):
+    """Make steps slow enough to be interrupted."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        time.sleep(self.seconds)

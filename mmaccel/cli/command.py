@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mmaccel.errors import ConfigError, TrainingStopped
 from mmaccel.fileio import write_atomically
 from mmaccel.hardware import process_rank
+
+from .causes import cause_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -173,23 +176,28 @@ class Command:
         self.debug = debug or os.environ.get('MMACCEL_DEBUG', '') not in ('', '0')
         self.cfg: Config | None = None
         self.runner: Runner | None = None
+        self.lock: IO[str] | None = None  # of the work directory
 
     def run(self, body: Callable[[Command], int | None]) -> int:
         """Run the body; return its exit code, 0 by default."""
         try:
             return body(self) or 0
+        except KeyboardInterrupt:
+            if self.debug:
+                raise
+            self._tell('interrupted')
+            return 130
         except Exception as error:
             if self.debug or not self._is_expected(error):
                 raise
+            _let_workers_die()
             self._tell(self._sentence(error))
-            return 1
+            return getattr(error, 'exit_code', 1)
 
     def _is_expected(self, error: Exception) -> bool:
         if isinstance(error, _EXPECTED):
             return True
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        return not self._started()
+        return not self._started() or cause_of(error) is not None
 
     def _started(self) -> bool:
         loop = getattr(self.runner, '_train_loop', None)
@@ -204,6 +212,9 @@ class Command:
             from mmaccel.engine.settings import explain
 
             text = explain(error, self.cfg)
+        cause = None if isinstance(error, _EXPECTED) else cause_of(error)
+        if cause is not None:
+            text = f'{cause}. {_message(error)}'
         text = ' '.join((text or _message(error)).split())
         if not _raised_by_mmaccel(error):
             text += ' (MMACCEL_DEBUG=1 shows where)'
@@ -219,6 +230,13 @@ class Command:
         for handler in self.runner.logger.handlers if self.runner else ():
             if isinstance(handler, logging.FileHandler):  # the screen has it
                 handler.handle(record)
+
+
+def _let_workers_die() -> None:
+    """Take back torch's handler, which raises wherever a dead worker is noticed."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and hasattr(signal, 'SIGCHLD'):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _message(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import lock_folder
 from mmaccel.hardware import process_rank
 
 from .command import load, shared
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mmaccel.engine.config_reader import is_pretraining
     from mmaccel.engine.distributed import init_process_group
+    from mmaccel.engine.hooks import InterruptHook
     from mmaccel.engine.preflight import check_training
     from mmaccel.engine.probe import probe_training
     from mmaccel.engine.runner import build_runner
@@ -93,6 +95,8 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     check_training(cfg)
+    if process_rank() == 0:
+        args.command.lock = lock_folder(cfg.work_dir)
     choose_checkpoint(cfg, args.resume)
     if cfg.get('load_from'):
         drop_pretrained(cfg)
@@ -101,7 +105,12 @@ def run(args: argparse.Namespace) -> None:
     if is_pretraining(cfg):
         probe_training(runner)
     _say(f'seed {runner.seed}, results in {runner.work_dir}')
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, InterruptHook):
+                hook.restore()
     if is_main_process():
         print(f'Done. Checkpoints, logs and curves: {runner.work_dir}')
         if any(Path(runner.work_dir).glob('**/events.out.tfevents*')):

@@ -2,11 +2,12 @@
 
 from .autocast_wrapper import AutocastOptimWrapper
 from .distributed import CPUDistributedDataParallel
-from .epoch_sampler import EpochSampler
+from .epoch_sampler import EndlessSampler, EpochSampler
 from .fused_lars import FusedLARS
 from .hooks import (
     BadSampleHook,
     CurvesHook,
+    InterruptHook,
     InvalidLossHook,
     PartialBackpropHook,
     SafeCheckpointHook,
@@ -16,14 +17,17 @@ from .hooks import (
 from .log_processor import AccelLogProcessor
 from .loops import ResumableTrainLoop
 from .stagewise_parallel import StagewiseDataParallel
+from .worker import init_loader_worker  # noqa: F401, configs name it
 
 __all__ = [
     'PartialBackpropHook',
     'ResumableTrainLoop',
     'EpochSampler',
+    'EndlessSampler',
     'StepSeedHook',
     'SafeCheckpointHook',
     'InvalidLossHook',
+    'InterruptHook',
     'BadSampleHook',
     'CurvesHook',
     'ThroughputHook',

@@ -28,6 +28,7 @@ _HOOKS = (
     'CurvesHook',
     'StuckLossHook',
     'KeyAgeHook',
+    'InterruptHook',
 )
 #: Hooks that the runner registers unless a config sets them to None.
 _RUNNER_HOOKS = (
@@ -235,7 +236,10 @@ def _fit_workers(cfg: Config, name: str) -> None:
             f'core(s) is lowered to {fitting}'
         )
         loader['num_workers'] = workers = fitting
+    if workers > 0 and is_pretraining(cfg):
+        loader.setdefault('worker_init_fn', ConfigDict(type='init_loader_worker'))
     if workers == 0:
+        loader.pop('worker_init_fn', None)
         loader.pop('prefetch_factor', None)
         if loader.get('persistent_workers'):
             loader['persistent_workers'] = False

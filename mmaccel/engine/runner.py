@@ -5,6 +5,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .weights import check_pretrained
+from .worker import end_workers_with_process
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -16,6 +17,7 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         ConfigError: If the config is a training's and pretrained weights do not fit.
     """
+    end_workers_with_process()
     custom = 'runner_type' in cfg
     runner: Runner = RUNNERS.build(cfg) if custom else Runner.from_cfg(cfg)  # type: ignore[arg-type]
     if runner.auto_scale_lr:  # mmengine counts one iteration's images

@@ -99,13 +99,13 @@ def test_loading_is_swapped_inside_dataset_wrappers(baseline):
     assert training_set(cfg).pipeline[0].type == 'LoadCheckedImage'
 
 
-def test_iteration_based_runs_keep_loop_and_sampler(baseline):
+def test_iteration_based_runs_keep_their_loop(baseline):
     cfg = baseline()
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=10)
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
     prepare_config(cfg)
     assert cfg.train_cfg.type == 'IterBasedTrainLoop'
-    assert cfg.train_dataloader.sampler.type == 'InfiniteSampler'
+    assert cfg.train_dataloader.sampler.type == 'EndlessSampler'
     assert cfg.train_dataloader.dataset.type == 'SeededDataset'
 
 

@@ -3,6 +3,7 @@
 from .bad_sample_hook import BadSampleHook
 from .checkpoint_hook import SafeCheckpointHook
 from .curves_hook import CurvesHook
+from .interrupt_hook import InterruptHook
 from .invalid_loss_hook import InvalidLossHook
 from .key_age_hook import KeyAgeHook
 from .partial_backprop_hook import PartialBackpropHook
@@ -15,6 +16,7 @@ __all__ = [
     'StepSeedHook',
     'SafeCheckpointHook',
     'InvalidLossHook',
+    'InterruptHook',
     'BadSampleHook',
     'CurvesHook',
     'StuckLossHook',

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -18,6 +19,7 @@ from mmaccel.errors import ConfigError, TrainingStopped
 from mmaccel.fileio import remove_temporaries
 
 from ..accumulation import pending_gradients, restore_gradients
+from ..checkpoints import INTERRUPTED
 from ..resumed_schedule import use_config_schedule
 from ..weights import MIN_MATCHED, mismatch, summary
 from .throughput_hook import ThroughputHook
@@ -101,6 +103,34 @@ class SafeCheckpointHook(CheckpointHook):
                     stack.enter_context(hook.stopped())
             super()._save_checkpoint_with_step(runner, step, meta)
         self._gradients = {}
+        if is_main_process() and isinstance(self.file_backend, LocalBackend):
+            for path in Path(self.out_dir).glob(INTERRUPTED.format('*')):
+                path.unlink()  # older than what has just been saved
+
+    def save_now(self, runner: Runner, filename: str) -> str:
+        """Save the run after the present iteration, beside the regular checkpoints.
+
+        Args:
+            runner (Runner): The run, in ``after_train_iter``.
+            filename (str): Name in the checkpoints' folder.
+
+        Returns:
+            str: The file's path. Only the main process writes it; all must call this.
+        """
+        _check_finite(runner)
+        self._gradients = pending_gradients(runner)
+        with self._saving(runner):
+            runner.save_checkpoint(
+                self.out_dir,
+                filename,
+                self.file_client_args,
+                save_optimizer=True,
+                save_param_scheduler=True,
+                by_epoch=False,
+                backend_args=self.backend_args,
+            )
+        self._gradients = {}
+        return self.file_backend.join_path(self.out_dir, filename)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self._saving(runner):
