@@ -22,6 +22,7 @@ from .fast_views import use_fast_views
 
 _CPU_WRAPPER = 'mmselfsup.CPUDistributedDataParallel'
 _HOOKS = (
+    'ThroughputHook',
     'StepSeedHook',
     'InvalidLossHook',
     'BadSampleHook',
@@ -111,7 +112,8 @@ def prepare_config(cfg: Config) -> Config:
 
     Pretraining configs of MMSelfSup, upstream's own included, get a data order and
     augmentations that depend on seed and position alone, a loop that resumes within an
-    epoch, safe checkpoints, checks of images and loss, and TensorBoard; with
+    epoch, safe checkpoints, checks of images and loss, the log of time, speed and
+    memory, and TensorBoard; with
     ``fast_views = True`` their augmentations move to the training device. Those of
     other packages keep their parts. All get what the machine needs: a backend it has
     and loader workers it can run. The result is what the dumped config shows;
@@ -129,6 +131,7 @@ def prepare_config(cfg: Config) -> Config:
     if is_pretraining(cfg):
         _import_mmaccel(cfg)
         _use_safe_hooks(cfg)
+        _use_log_line(cfg)
         _use_tensorboard(cfg)
         if 'train_dataloader' in cfg:
             use_fast_views(cfg)
@@ -167,6 +170,14 @@ def _use_safe_hooks(cfg: Config) -> None:
     present = {type_name(hook) for _, hook in config_reader.hooks(cfg)}
     hooks += [ConfigDict(type=name) for name in _HOOKS if name not in present]
     cfg.custom_hooks = hooks
+
+
+def _use_log_line(cfg: Config) -> None:
+    """Log images per second, the wait for data, memory and training time."""
+    processor = cfg.setdefault('log_processor', ConfigDict())
+    if 'type' not in processor:
+        processor['type'] = 'LogProcessor'
+    _swap(processor, 'LogProcessor', 'AccelLogProcessor')
 
 
 def _use_tensorboard(cfg: Config) -> None:

@@ -9,6 +9,16 @@ import numpy as np
 
 from mmaccel.errors import ConfigError
 
+#: Why a log has no training time, and how to get it.
+NO_TIME = (
+    'Its log has no train_seconds: train with `mmaccel train`, which counts them by '
+    "ThroughputHook for upstream's configs, too"
+)
+_KNN = (
+    'KNNHook logs it: give its labelled images in default_hooks.knn, as '
+    'configs/small/mocov2_r18_cifar10.py does, or another scalar with --metric'
+)
+
 
 class Curve(NamedTuple):
     """A metric against training time, of one run or the mean of several.
@@ -123,8 +133,8 @@ def _explain(work_dir: str | Path, metric: str, records: list[dict]) -> None:
     if metric not in names:
         raise ConfigError(
             f'{work_dir} has no scalar {metric!r}; it has {", ".join(names) or "none"}'
+            + (f'. {_KNN}' if metric == 'knn_top1' else '; give one with --metric')
         )
     raise ConfigError(
-        f'{work_dir} has {metric!r} but no train_seconds beside it; train with '
-        'ThroughputHook among default_hooks'
+        f'{work_dir} has {metric!r} but no training time beside it. {NO_TIME}'
     )

@@ -1,13 +1,16 @@
 """What a pretraining was and how long it took, from its log."""
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from mmengine.logging import print_log
+
 from mmaccel.engine.checkpoints import find_newest
 
-from .curves import read_scalars
+from .curves import NO_TIME, read_scalars
 from .recipe import SUPERVISED, Recipe, describe, parse_config
 from .record import checkpoint_meta, load_checkpoint
 
@@ -64,7 +67,15 @@ def read_pretraining(work_dir: str | Path) -> Pretraining | None:
     cfg = _config(work_dir, newest)
     recipe, settings = describe(cfg)
     timed = [r for r in read_scalars(work_dir) if 'train_seconds' in r]
-    if recipe is None or recipe.method == SUPERVISED or not timed:
+    if recipe is None or recipe.method == SUPERVISED:
+        return None
+    if not timed:
+        print_log(
+            f'{work_dir} is a pretraining without a training time and is passed over. '
+            f'{NO_TIME}',
+            logger='current',
+            level=logging.WARNING,
+        )
         return None
     last = max(timed, key=lambda record: record.get('step', 0))
     return Pretraining(

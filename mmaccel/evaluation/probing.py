@@ -19,7 +19,7 @@ from mmselfsup.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader, Dataset
 
 from mmaccel.engine.preflight import check_work_dir
-from mmaccel.engine.weights import load_backbone
+from mmaccel.engine.weights import PREFIX, load_backbone
 from mmaccel.errors import ConfigError
 from mmaccel.models.utils.backbones import stage_names
 
@@ -179,7 +179,10 @@ def default_work_dir(args: argparse.Namespace, dataset: str) -> str:
     if args.untrained:
         return os.path.join('work_dirs', f'untrained_{Path(args.config).stem}', dataset)
     path = Path(args.checkpoint)
-    return str(path.parent / 'probe' / path.stem / dataset)
+    # a checkpoint may hold several backbones
+    other = args.prefix.strip('.').replace('.', '-') if args.prefix != PREFIX else ''
+    stem = f'{path.stem}-{other}' if other else path.stem
+    return str(path.parent / 'probe' / stem / dataset)
 
 
 def linear_protocol(results: Iterable[LinearResult]) -> str:
@@ -227,6 +230,7 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
             protocol=f'{protocol}; average-pooled features{precision}',
             n=len(test.labels),
             pretrained=args.checkpoint,
+            prefix='' if args.untrained else args.prefix,
             seed=args.seed,
         )
 

@@ -15,6 +15,7 @@ from mmaccel.errors import ConfigError
 from mmaccel.fileio import write_atomically
 from mmaccel.hardware import processor_name
 
+from .cached_features import hash_file
 from .recipe import (
     SUPERVISED,
     describe,
@@ -38,13 +39,15 @@ def write_record(
     n: int,
     frozen: bool = True,
     pretrained: str | Path | None = None,
+    prefix: str = '',
     seed: int | None = None,
 ) -> Path:
     """Write the result of an evaluation to ``result.json`` in its work directory.
 
-    Method, epochs and seed of the pretraining come from what its checkpoint says of
-    itself, never from names of folders. A checkpoint that says nothing, such as
-    torchvision's, is called by its file's name.
+    The record holds the checkpoint's hash and prefix, which tell its weights from
+    others whatever they are called. Method, epochs and seed of the pretraining come
+    from what its checkpoint says of itself, never from names of folders. A checkpoint
+    that says nothing, such as torchvision's, is called by its file's name.
 
     Args:
         work_dir (str or Path): The evaluation's work directory; made if missing.
@@ -58,6 +61,8 @@ def write_record(
         frozen (bool): Whether the backbone was frozen. Defaults to True.
         pretrained (str or Path, optional): Pretraining checkpoint or its work
             directory. By default none: random weights.
+        prefix (str): What the names of the backbone's weights start with in it: a
+            checkpoint may have several. Defaults to ''.
         seed (int, optional): Seed of the evaluation.
 
     Returns:
@@ -69,6 +74,7 @@ def write_record(
     record = dict(
         task=task,
         **_origin(pretrained),
+        prefix=prefix,
         seed=seed,
         frozen=bool(frozen),
         dataset=dataset,
@@ -85,6 +91,40 @@ def write_record(
     path = Path(work_dir, FILENAME)
     write_atomically(path, (json.dumps(record, indent=2) + '\n').encode())
     return path
+
+
+def is_result_of(folder: str | Path, pretrained: str | Path, prefix: str = '') -> bool:
+    """Whether a folder has a whole record of these weights.
+
+    Args:
+        folder (str or Path): An evaluation's work directory.
+        pretrained (str or Path): A pretraining checkpoint.
+        prefix (str): As of :func:`write_record`. Defaults to ''.
+
+    Returns:
+        bool: False if there is no record, or it is none.
+
+    Raises:
+        ConfigError: If the record is of other weights.
+    """
+    path = Path(folder, FILENAME)
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    if _problem(record):
+        return False
+    if (record.get('checkpoint'), record.get('prefix')) != (
+        hash_file(pretrained),
+        prefix,
+    ):
+        raise ConfigError(
+            f'{path} is a result of other weights '
+            f'({record.get("pretrain")}, prefix {record.get("prefix")!r}), or does not '
+            f'say of which, not of {pretrained} with the prefix {prefix!r}; give '
+            '--work-dir another folder, or remove it'
+        )
+    return True
 
 
 def read_records(work_dirs: Iterable[str | Path]) -> list[dict]:
@@ -145,6 +185,7 @@ def _origin(pretrained: str | Path | None) -> dict:
         return dict(
             method='random weights',
             pretrain=None,
+            checkpoint=None,
             pretrain_epochs=None,
             pretrain_seed=None,
             recipe=None,
@@ -162,6 +203,7 @@ def _origin(pretrained: str | Path | None) -> dict:
     return dict(
         method=recipe.method if recipe and named else path.stem,
         pretrain=str(path),
+        checkpoint=hash_file(path) if path.is_file() else None,
         pretrain_epochs=_whole(meta.get('epoch')),
         pretrain_seed=_whole(meta.get('seed')),
         recipe=recipe._asdict() if recipe else None,

@@ -118,9 +118,10 @@ def gather(
     runs = find_pretrainings([*work_dirs, *pretrain_logs, *sorted(beside)])
     if not records and not runs:
         raise ConfigError(
-            f'there is neither a result.json nor a log of a pretraining below '
-            f'{", ".join(map(str, work_dirs))}; name the work directories of finished '
-            'evaluations'
+            f'there is neither a result.json nor a log with the time of a pretraining '
+            f'below {", ".join(map(str, work_dirs))}; name the work directories of '
+            'finished evaluations (`mmaccel probe` leaves some) or of pretrainings by '
+            '`mmaccel train`'
         )
     return records, runs
 

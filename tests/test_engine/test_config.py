@@ -56,6 +56,7 @@ def test_upstreams_config_gets_what_resuming_needs(baseline):
     assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
     assert cfg.default_hooks.checkpoint.max_keep_ckpts == 3
     assert types(cfg.custom_hooks) == list(module._HOOKS)
+    assert cfg.log_processor.type == 'AccelLogProcessor'
     assert types(cfg.visualizer.vis_backends) == [
         'LocalVisBackend',
         'TensorboardVisBackend',

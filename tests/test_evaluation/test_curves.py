@@ -93,5 +93,5 @@ def test_errors_name_what_is_there(tmp_path):
     write(tmp_path / 'vis_data', [dict(step=1, loss=2.0)])
     with pytest.raises(ConfigError, match="no scalar 'knn_top1'; it has loss, step"):
         read_curve(tmp_path)
-    with pytest.raises(ConfigError, match='no train_seconds beside it'):
+    with pytest.raises(ConfigError, match='no train_seconds: train with'):
         read_curve(tmp_path, 'loss')

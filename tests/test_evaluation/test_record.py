@@ -1,7 +1,9 @@
 """mmaccel.evaluation.record: one file an evaluation, read back whole or named."""
 
 import functools
+import hashlib
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import read_records, write_record
 from mmaccel.evaluation.recipe import parse_config, read_recipe
+from mmaccel.evaluation.record import is_result_of
 
 GIVEN: dict[str, Any] = dict(config='c.py', dataset='CIFAR-10', protocol='cached', n=10)
 
@@ -62,6 +65,26 @@ def test_round_trip(tmp_path):
     assert {key: record[key] for key in expected} == expected
     assert record['recipe']['variant'] == 'HP'  # no hook in this text: no exits
     assert record['device']
+
+
+def test_equality_of_weights_decides_whose_a_record_is(tmp_path):
+    cfg = "model = dict(type='MoCo')"
+    one = save(tmp_path / 'epoch_1.pth', cfg, seed=1)
+    given = dict(GIVEN, pretrained=one, prefix='encoder_q.')
+    path = write_record(tmp_path / 'run', 'knn', {'top1': 1.0}, **given)
+    digest = hashlib.sha256(one.read_bytes()).hexdigest()
+    assert json.loads(path.read_text())['checkpoint'] == digest
+
+    moved = shutil.move(one, tmp_path / 'other_name.pth')
+    assert is_result_of(path.parent, moved, 'encoder_q.')
+    with pytest.raises(ConfigError, match="'encoder_k.'"):
+        is_result_of(path.parent, moved, 'encoder_k.')
+    other = save(tmp_path / 'epoch_1.pth', cfg, seed=2)
+    with pytest.raises(ConfigError, match='other weights'):
+        is_result_of(path.parent, other, 'encoder_q.')
+    path.write_text('{}')
+    assert not is_result_of(path.parent, moved, 'encoder_q.')
+    assert not is_result_of(tmp_path, moved, 'encoder_q.')
 
 
 def test_checkpoint_that_says_nothing(tmp_path):

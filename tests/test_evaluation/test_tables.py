@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmaccel.engine.config import load_config
+from mmaccel.errors import ConfigError
 from mmaccel.evaluation import write_record
+from mmaccel.evaluation.curves import read_scalars
 from mmaccel.evaluation.pretraining import Pretraining
 from mmaccel.evaluation.recipe import Recipe, read_recipe, recognise_classifier
-from mmaccel.evaluation.tables import make_tables, to_csv
+from mmaccel.evaluation.tables import gather, make_tables, to_csv
+from tests.folder_run import write_config, write_images
 from tests.processes import exit_code
 from tests.test_evaluation.test_curves import point, write
 
@@ -272,3 +276,32 @@ def test_errors_in_one_line(tmp_path, capsys, argv, message):
     assert exit_code('collect', *(arg.format(tmp_path) for arg in argv)) == 1
     error = capsys.readouterr().err
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
+
+
+def test_a_baseline_as_upstream_has_it_is_timed(tmp_path):
+    """Its config names neither the hook nor the log processor."""
+    write_images(tmp_path / 'images', number=4)
+    config = write_config(tmp_path / 'cfg.py', tmp_path / 'images', epochs=1)
+    text = Path(config).read_text()
+    assert 'ThroughputHook' not in text and 'log_processor' not in text
+    run = tmp_path / 'run'
+    options = ['train_dataloader.num_workers=0', 'default_hooks.logger.interval=1']
+    argv = [config, '--work-dir', run, '--cfg-options', *options]
+    assert exit_code('train', *argv) == 0
+    logged = set().union(*read_scalars(run))
+    assert logged >= {'train_seconds', 'images_per_second', 'data_wait', 'memory'}
+    _, (found,) = gather([run])
+    assert found.seconds > 0 and found.recipe.method.startswith('MoCo')
+
+
+def test_a_pretraining_without_a_time_is_named_with_the_remedy(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'mmaccel.evaluation.pretraining.print_log', lambda text, **_: said.append(text)
+    )
+    (tmp_path / 'vis_data').mkdir()
+    (tmp_path / 'vis_data/config.py').write_text("model = dict(type='MoCo')\n")
+    (tmp_path / 'vis_data/scalars.json').write_text('{"loss": 1, "step": 1}\n')
+    with pytest.raises(ConfigError, match='mmaccel train'):
+        gather([tmp_path])
+    assert str(tmp_path) in said[0] and 'train_seconds' in said[0]

@@ -20,15 +20,23 @@ STEPS = [
 
 # Notes how it is called, and leaves the result that the step would leave.
 PYTHON = r"""#!/usr/bin/env bash
+if [[ "$*" == *is_result_of* ]]; then exec "$REAL" "$@"; fi
 echo "$*" >>"$CALLS"
 [[ "$*" == *"$FAIL"* ]] && exit 1
+record() {
+  hash="$(sha256sum <"$CHECKPOINT" | cut -d' ' -f1)"
+  cat >"$1" <<JSON
+{"task": "linear", "method": "x", "dataset": "x", "frozen": true, "protocol": "",
+ "metrics": {"top1": 1}, "n": 1, "checkpoint": "$hash", "prefix": "backbone."}
+JSON
+}
 previous=
 for argument in "$@"; do
   [[ "$previous" == --work-dir ]] && folder="$argument"
   previous="$argument"
 done
 [[ "$*" == *probe.py* ]] && folder="$folder/knn"
-[[ -n "${folder:-}" ]] && mkdir -p "$folder" && echo '{}' >"$folder/result.json"
+[[ -n "${folder:-}" ]] && mkdir -p "$folder" && record "$folder/result.json"
 exit 0
 """
 
@@ -48,10 +56,17 @@ def run_all(tmp_path):
         calls.unlink(missing_ok=True)
         done = subprocess.run(
             ['bash', str(SCRIPT), str(checkpoint), gpus, *argv],
-            env=dict(PATH='/usr/bin:/bin', PYTHON=str(python), CALLS=calls, FAIL=fail),
+            env=dict(
+                PATH='/usr/bin:/bin',
+                PYTHON=str(python),
+                REAL=sys.executable,
+                CALLS=calls,
+                FAIL=fail,
+                CHECKPOINT=checkpoint,
+            ),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         made = calls.read_text().splitlines() if calls.exists() else []
         return done, made
@@ -91,6 +106,24 @@ def test_every_step_runs_once_and_then_the_tables(run_all):
     done, calls = run_all(*argv)
     assert len(calls) == 1 and 'paper_tables.py' in calls[0]
     assert len(run_all('--method', 'moco', '--seed', '4', '--only', 'linear')[1]) == 2
+
+
+def test_results_of_other_weights_are_refused_and_none_is_no_result(run_all):
+    argv = ('--method', 'moco', '--only', 'linear')
+    assert run_all(*argv)[0].returncode == 0
+    checkpoint = run_all.folder.parents[1] / 'epoch_1.pth'
+    torch.save(dict(state_dict={}, meta=dict(cfg='', seed=1)), checkpoint)
+    done, calls = run_all(*argv)
+    assert done.returncode == 1 and 'linear' not in ' '.join(calls)
+    assert 'a result of other weights' in done.stderr and '--work-dir' in done.stderr
+
+    record = run_all.folder / 'linear/result.json'
+    record.write_text('{}')
+    done, calls = run_all(*argv)
+    assert done.returncode == 0 and 'moco_r50_linear_in1k.py' in calls[0]
+
+    done, calls = run_all(*argv, '--prefix', 'encoder_k.')
+    assert f'{run_all.folder}-encoder_k/linear' in calls[0]
 
 
 def test_every_config_named_exists():

@@ -15,15 +15,17 @@ Runs, one after the other, from one pretraining checkpoint of a ResNet-50:
   detection             the same, backbone trained
   segmentation-frozen   PSPNet on VOC12 and SBD, backbone frozen
   segmentation          the same, backbone trained
-and prints the tables. A step with a result is not run again; one that was interrupted
-goes on from its last checkpoint; one that fails does not keep the others from running,
-and the exit code is then 1.
+and prints the tables. A step with a result of the same weights and prefix is not run
+again; one of other weights is refused. A step that was interrupted goes on from its
+last checkpoint; one that fails does not keep the others from running, and the exit code
+is then 1.
 
 Data is expected in data/imagenet and data/VOCdevkit (folders or links);
 tools/dataset_converters/{check_imagenet,prepare_voc}.py check it.
 
   --work-dir DIR   where results go (default: benchmarks/<checkpoint>, with a seed
-                   benchmarks/<checkpoint>-seed<N>, beside the checkpoint)
+                   benchmarks/<checkpoint>-seed<N>, with a prefix of its own
+                   benchmarks/<checkpoint>-<prefix>, beside the checkpoint)
   --only A,B       these steps
   --method NAME    moco, simclr or swav, whose linear schedule is used (default: what
                    the checkpoint says of itself)
@@ -76,6 +78,8 @@ EXTRA=("$@")
 if [[ -z "$WORK_DIR" ]]; then
   stem="$(basename "$CKPT")"
   WORK_DIR="$(dirname "$CKPT")/benchmarks/${stem%.*}${SEED:+-seed$SEED}"
+  # a checkpoint may hold several backbones
+  [[ "$PREFIX" == backbone. || -z "$PREFIX" ]] || WORK_DIR+="-${PREFIX%.}"
 fi
 
 source "$(dirname "${BASH_SOURCE[0]}")/../_launch.sh"
@@ -161,14 +165,30 @@ step() {
   esac
 }
 
+# 0 if the step has a result of these weights, 1 if it has none, 2 if of others.
+done_before() {
+  [[ -f "$WORK_DIR/$1/result.json" ]] || return 1
+  "$PYTHON" -c '
+import sys
+from mmaccel.errors import ConfigError
+from mmaccel.evaluation.record import is_result_of
+try:
+    sys.exit(not is_result_of(*sys.argv[1:]))
+except ConfigError as error:
+    print(f"[benchmarks] {error}", file=sys.stderr)
+    sys.exit(2)' "$WORK_DIR/$1" "$CKPT" "$PREFIX"
+}
+
 FAILED=()
 for name in "${STEPS[@]}"; do
-  if [[ -f "$WORK_DIR/$name/result.json" ]]; then
-    say "$name: done before"
-    continue
-  fi
-  say "$name"
-  if ! step "$name" || [[ -z "$DRY" && ! -f "$WORK_DIR/$name/result.json" ]]; then
+  status=0
+  done_before "$name" || status=$?
+  case $status in
+    0) say "$name: done before"; continue ;;
+    1) say "$name" ;;
+    *) FAILED+=("$name"); continue ;;
+  esac
+  if ! step "$name" || { [[ -z "$DRY" ]] && ! done_before "$name"; }; then
     FAILED+=("$name")
   fi
 done

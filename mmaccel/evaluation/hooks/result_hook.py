@@ -92,7 +92,7 @@ class ResultHook(Hook):
         runner.message_hub.update_info(
             _INFO,
             dict(
-                pretrained=_pretrained(runner.cfg) or earlier.get('pretrained'),
+                **(_pretrained(runner.cfg) or _weights(earlier)),
                 protocol=protocol,
                 seed=earlier.get('seed', runner.seed),
             ),
@@ -122,7 +122,9 @@ class ResultHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Write the figures of a tested checkpoint."""
         about = self._tested or dict(
-            pretrained=_pretrained(runner.cfg), protocol=self.protocol, seed=None
+            **(_pretrained(runner.cfg) or _weights({})),
+            protocol=self.protocol,
+            seed=None,
         )
         self._write(runner, self._select(metrics or {}), runner.test_loop, about)
 
@@ -155,9 +157,16 @@ class ResultHook(Hook):
         runner.logger.info(f'Result: {path}')
 
 
-def _pretrained(cfg: Config) -> str | None:
-    """The checkpoint that a model's config starts from, if any."""
+def _pretrained(cfg: Config) -> dict[str, str] | None:
+    """The weights that a model's config starts from, if any."""
     for node in dicts(cfg.get('model')):
         if node.get('type') == 'Pretrained' and node.get('checkpoint'):
-            return str(node['checkpoint'])
+            return _weights(
+                dict(pretrained=str(node['checkpoint']), prefix=node.get('prefix'))
+            )
     return None
+
+
+def _weights(about: dict) -> dict:
+    """What tells the weights, of all that is known of a training."""
+    return dict(pretrained=about.get('pretrained'), prefix=about.get('prefix') or '')
