@@ -8,7 +8,8 @@ import numpy as np
 
 from .picked_windows import Box, StageWindows, ViewWindows
 
-_PICKED, _CANDIDATE = '#E69F00', '#FFFFFF'  # of Okabe and Ito's palette
+#: Colour, of Okabe and Ito's palette, and width of a frame.
+_PICKED, _CANDIDATE = ('#E69F00', 2.6), ('#FFFFFF', 0.9)
 
 
 def draw_windows(
@@ -37,6 +38,7 @@ def draw_windows(
             axis.set_title(f'stage {stage.stage}, view {i + 1}', fontsize=8)
             if i == 0 or not stage.pair:
                 axis.set_xlabel(_of_view(stage, i), fontsize=8, loc='left')
+    _add_legend(figure)
     _save(plt, figure, out)
 
 
@@ -69,6 +71,7 @@ def draw_sheet(
                 if i == 0 and stage.loss is not None:
                     name = 'loss' if stage.pair else 'mean loss'
                     axis.set_xlabel(f'{name} {stage.loss:.2f}', fontsize=7, loc='left')
+    _add_legend(figure)
     _save(plt, figure, out)
 
 
@@ -96,24 +99,45 @@ def _draw(axis: Any, view: np.ndarray, windows: ViewWindows) -> None:
     axis.imshow(_darkened(view, windows.seen), cmap='gray', vmin=0, vmax=255)
     for i, box in enumerate(windows.candidates):
         if i != windows.picked:
-            _frame(axis, box, _CANDIDATE, 0.9)
-    _frame(axis, windows.candidates[windows.picked], _PICKED, 2.6)
+            _frame(axis, box, *_CANDIDATE)
+    _frame(axis, windows.candidates[windows.picked], *_PICKED)
     axis.set(xticks=[], yticks=[])
     for side in axis.spines.values():
         side.set_visible(False)
 
 
 def _frame(axis: Any, box: Box, colour: str, width: float) -> None:
-    from matplotlib import patches, patheffects
+    from matplotlib import patches
 
     left, top, right, bottom = box
     # pixel centres are at whole numbers
     place = (left - 0.5, top - 0.5)
     frame = patches.Rectangle(place, right - left, bottom - top, fill=False)
-    frame.set(edgecolor=colour, linewidth=width, clip_on=False)
-    outline = patheffects.withStroke(linewidth=width + 1.0, foreground='black')
-    frame.set_path_effects([outline])
+    frame.set(clip_on=False, **_line(colour, width))
     axis.add_patch(frame)
+
+
+def _line(colour: str, width: float) -> dict[str, Any]:
+    """A frame's line, with a black outline so that it is seen on any picture."""
+    from matplotlib import patheffects
+
+    outline = patheffects.withStroke(linewidth=width + 1.0, foreground='black')
+    return dict(edgecolor=colour, linewidth=width, path_effects=[outline])
+
+
+def _add_legend(figure: Any) -> None:
+    """Say which frames are which, below all axes."""
+    from matplotlib import patches
+
+    kinds = (
+        (*_PICKED, 'picked: passed on to the next stage'),
+        (*_CANDIDATE, 'passed over'),
+    )
+    handles = [
+        patches.Patch(fill=False, label=label, **_line(colour, width))
+        for colour, width, label in kinds
+    ]
+    figure.legend(handles=handles, loc='outside lower center', ncol=2, fontsize=7)
 
 
 def _darkened(view: np.ndarray, seen: Box) -> np.ndarray:

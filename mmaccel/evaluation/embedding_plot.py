@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-_MAX_NAMED = 20  # classes in the legend
+from mmaccel.errors import ConfigError
+
+from .picture_text import legend_text, text_style
+
+_MAX_NAMED = 20  # classes in the legend, and colours
+_VARIES = 1e-4  # least distance of a unit vector from their mean; rounding is below
 _TSNE_INPUT = 50
 
 
@@ -27,6 +32,8 @@ def embed(
         features: (N, D); returns: (N, 2), and the names of its axes.
 
     Raises:
+        ConfigError: If all features are equal up to rounding, as those of a network
+            that has collapsed: components of rounding errors would look like clusters.
         ValueError: If there are fewer than 3 features or the method is unknown.
     """
     from sklearn.decomposition import PCA
@@ -39,6 +46,12 @@ def embed(
             'set)'
         )
     unit = normalize(features)
+    if np.linalg.norm(unit - unit.mean(0), axis=1).max() < _VARIES:
+        raise ConfigError(
+            f'the features of all {len(unit)} images are equal up to rounding: nothing '
+            'varies that could be drawn. The network has collapsed, or its weights are '
+            'not those that were trained'
+        )
     if method == 'pca':
         pca = PCA(n_components=2, random_state=seed)
         points = pca.fit_transform(unit)
@@ -69,7 +82,8 @@ def plot_embedding(
     Args:
         points (np.ndarray): (N, 2) from :func:`embed`.
         labels (np.ndarray): (N,) classes, indices of ``classes``.
-        classes (Sequence[str]): Their names; more than 20 have no legend.
+        classes (Sequence[str]): Their names; more than 20 have no legend and share
+            colours, which the title then says.
         axis_names (tuple[str, str]): Empty where coordinates have no meaning.
         title (str): Title.
         out (str or Path): File to write; its ending chooses the format.
@@ -80,7 +94,12 @@ def plot_embedding(
     present = np.unique(labels)
     palette = colormaps['tab10' if len(present) <= 10 else 'tab20']
     colour = {label: palette(i % palette.N) for i, label in enumerate(present)}
+    names = [legend_text(str(classes[label])) for label in present]
+    if len(present) > _MAX_NAMED:
+        title += f'\n{len(present)} classes share {palette.N} colours'
+        names = []
     style = {'font.size': 9, 'legend.frameon': False, 'axes.linewidth': 0.6}
+    style |= text_style([*names, title, *axis_names])
     # so that no class covers the others
     order = np.random.default_rng(0).permutation(len(points))
     with rc_context(style):
@@ -94,9 +113,9 @@ def plot_embedding(
             alpha=0.75,
             linewidths=0,
         )
-        if len(present) <= _MAX_NAMED:
-            for label in present:
-                axes.scatter([], [], color=colour[label], s=22, label=classes[label])
+        if names:
+            for label, name in zip(present, names):
+                axes.scatter([], [], color=colour[label], s=22, label=name)
             axes.legend(
                 loc='center left',
                 bbox_to_anchor=(1.0, 0.5),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .curves import Curve
+from .picture_text import legend_text, text_style
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,8 @@ def plot_time_accuracy(
         ((unit, name) for above, unit, name in _UNITS if longest >= above),
         (1, 'seconds'),
     )
-    with rc_context(STYLE):
+    texts = [_legend(curve) for curve in curves]
+    with rc_context({**STYLE, **text_style([*texts, metric])}):
         figure = Figure(figsize=(4.6, 3.2), layout='constrained')
         axes = figure.subplots()
         draw_curves(axes, curves, [curve.seconds / unit for curve in curves])
@@ -128,4 +130,4 @@ def family_of(label: str) -> tuple[str, bool]:
 
 def _legend(curve: Curve) -> str:
     several = f' (n={curve.n})' if curve.n > 1 else ''
-    return curve.label + several
+    return legend_text(curve.label) + several

@@ -44,6 +44,17 @@ def test_picture_and_points(runs, tmp_path, capsys):
     )
 
 
+def test_labels_are_shown_as_they_are(runs, tmp_path, monkeypatch):
+    written, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, 'savefig', lambda f, *a, **k: (written.append(f), save(f, *a, **k))
+    )
+    argv = [*runs, '--labels', '_old', 'lr=$0.1$', 'new', '--out', tmp_path / 'f.png']
+    assert exit_code('plot', *argv) == 0
+    texts = [text.get_text() for text in written[0].axes[0].get_legend().texts]
+    assert [text.strip('\u200b') for text in texts] == ['_old', 'lr=$0.1$', 'new']
+
+
 def test_a_method_and_its_accelerated_form_share_a_colour(runs, tmp_path):
     """Dashed and solid, so that the solid line has more of the colour."""
     strong = {}

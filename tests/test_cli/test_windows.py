@@ -41,6 +41,19 @@ def test_a_picture_an_image_and_a_sheet(run, capsys):
     assert 'Wrote 5 pictures' in printed
 
 
+def test_pictures_say_which_windows_were_picked(run, monkeypatch):
+    legends = []
+
+    def keep(plt, figure, out):
+        legends.append([text.get_text() for text in figure.legends[0].texts])
+
+    monkeypatch.setattr(windows_plot, '_save', keep)
+    assert command(run, num=2) == 0
+    assert len(legends) == 3  # two images and the sheet
+    for picked, other in legends:
+        assert picked.startswith('picked') and other == 'passed over'
+
+
 def test_sample_photographs_are_the_default(run, capsys):
     assert command(run, images=None) == 0
     assert {path.name for path in (run / 'out').iterdir()} == {
