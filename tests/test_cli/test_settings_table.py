@@ -250,6 +250,8 @@ def start(tmp_path, images, capfd, method, changes):
     for kind in (MMLogger, MessageHub, Visualizer):  # of trainings before
         kind._instance_dict.clear()
     code = exit_code('train', path, '--work-dir', tmp_path / 'out', '--seed', 0)
+    for visualizer in Visualizer._instance_dict.values():
+        visualizer.close()  # its threads: tests that follow fork
     return code, ''.join(capfd.readouterr())
 
 

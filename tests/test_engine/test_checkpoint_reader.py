@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MMLogger
 from packaging.version import Version
 from torch import nn
 
@@ -127,31 +127,64 @@ def test_nothing_hostile_is_read(kind, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope='module')
-def config(tmp_path_factory):
+def folder(tmp_path_factory):
+    """Configs of MoCo, of Accel-MoCo and of an evaluation, and labelled images."""
     folder = tmp_path_factory.mktemp('run')
     write_images(folder / 'images', 8)
-    return write_config(folder / 'run.py', folder / 'images')
+    for split in ('train', 'test'):
+        for name in ('a', 'b'):
+            write_images(folder / 'labelled' / split / name, 4)
+    write_config(folder / 'run.py', folder / 'images')
+    write_config(folder / 'accel.py', folder / 'images', accel=True)
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            type='UnlabelledFolder',
+            data_root=str(folder / 'images'),
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackSelfSupInputs')],
+        ),
+    )
+    evaluation = dict(
+        test_dataloader=loader,
+        test_cfg=dict(type='TestLoop'),
+        test_evaluator=dict(type='mmcls.Accuracy'),
+    )
+    write_config(folder / 'test.py', folder / 'images', **evaluation)
+    return folder
 
 
 @pytest.mark.parametrize('kind', ['command', 'pointers as an array', 'page', 'list'])
-def test_every_command_refuses_it_in_a_sentence(kind, config, tmp_path, capsys):
-    path = tmp_path / 'x.pth'
+def test_every_command_refuses_it_in_a_sentence(
+    kind, folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = str(tmp_path / 'x.pth')
     if kind in HOSTILE:
         torch.save(contents(HOSTILE[kind]), path)
     else:
-        write_other(path, kind)
+        write_other(tmp_path / 'x.pth', kind)
+    config, accel, test = (str(folder / f'{n}.py') for n in ('run', 'accel', 'test'))
     work_dir = ['--work-dir', str(tmp_path / 'out')]
-    load_from = ['--cfg-options', f'load_from={path}']
+    labelled = ['--data-root', str(folder / 'labelled')]
     for argv in (
-        ['train', config, '--resume', str(path), *work_dir],
-        ['train', config, *load_from, *work_dir],
-        ['export', str(path), str(tmp_path / 'y.pth'), '--format', 'mmcls'],
-        ['features', config, str(path), '--out', str(tmp_path / 'y.png')],
-        ['probe', config, str(path), *work_dir],
+        ['train', config, '--resume', path, *work_dir],
+        ['train', config, '--cfg-options', f'load_from={path}', *work_dir],
+        ['train', config, '--pretrained', path, *work_dir],
+        ['test', test, path, *work_dir],
+        ['export', path, 'y.pth', '--format', 'mmcls'],
+        ['features', config, path, '--out', 'y.png', *labelled],
+        ['probe', config, path, *work_dir, *labelled],
+        ['spread', config, path],
+        ['windows', accel, path, '--out', 'windows'],
     ):
+        MMLogger._instance_dict.clear()  # they write where tests before did
         assert main(argv) == 1, argv
         err = capsys.readouterr().err
         assert 'error: ' in err and 'Traceback' not in err, (argv, err)
+        assert 'x.pth' in err, (argv, err)
+        assert not os.path.exists('executed'), argv
 
 
 def test_a_config_in_a_file_is_never_run(tmp_path):
