@@ -42,6 +42,11 @@ STUDY = {
         '0.65',
         18,
     ),
+    ('MoCo v2', GROWING): StudyResult(
+        'MoCo v2, views from 1/2, freezing, 18 epochs', '−0.6', '0.66', 18
+    ),
+    ('MoCo', FREEZING): StudyResult('MoCo v1, freezing', '−0.1', '0.90'),
+    ('SwAV', FREEZING): StudyResult('SwAV, freezing', '−0.2', '0.86'),
     ('MoCo', PUBLISHED): StudyResult('Accel-MoCo v1, the paper', '−23.7', '0.82'),
     ('SwAV', PUBLISHED): StudyResult('Accel-SwAV, the paper', '−21.8', '0.69'),
 }
