@@ -121,13 +121,11 @@ def read_config(args: argparse.Namespace) -> Config:
     """Build the run's config from the command line."""
     from mmaccel.engine.autocast_wrapper import set_precision
     from mmaccel.engine.config import prepare_config, set_work_dir
-    from mmaccel.engine.config_reader import is_pretraining
     from mmaccel.engine.settings import check_settings
     from mmaccel.engine.weights import set_pretrained
 
     args.command.cfg = cfg = load(args)
-    if is_pretraining(cfg):
-        check_settings(cfg)
+    check_settings(cfg)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
     if args.seed is not None:

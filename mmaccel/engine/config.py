@@ -125,15 +125,17 @@ def prepare_config(cfg: Config) -> Config:
     Returns:
         Config: The same.
     """
-    for name in ('default_hooks', 'visualizer', 'env_cfg'):
+    for name in ('default_hooks', 'visualizer', 'env_cfg', 'custom_imports'):
         if cfg.get(name, ()) is None:  # its default, as where it is left out
             cfg.pop(name)
+    for name in [n for n, value in cfg.get('env_cfg', {}).items() if value is None]:
+        cfg.env_cfg.pop(name)
     if is_pretraining(cfg):
         _import_mmaccel(cfg)
         _use_safe_hooks(cfg)
         _use_log_line(cfg)
         _use_tensorboard(cfg)
-        if 'train_dataloader' in cfg:
+        if (cfg.get('train_dataloader') or {}).get('dataset'):
             use_fast_views(cfg)
             use_checked_files(cfg.train_dataloader.dataset)
             _use_seeded_data(cfg)

@@ -5,7 +5,7 @@ holds them or a checkpoint carries them.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -153,18 +153,19 @@ def class_of(cfg: Mapping, registry: Registry) -> type | None:
     return registry.get(kind) if isinstance(kind, str) else kind
 
 
-def argument(kind: type | None, name: str) -> inspect.Parameter | None:
+def argument(kind: Callable | None, name: str) -> inspect.Parameter | None:
     """An argument of a class's constructor or of those it hands its own on to.
 
     Args:
-        kind (type, optional): The class; None has no arguments.
+        kind (Callable, optional): The class, or a function; None has no arguments.
         name (str): The argument's name.
 
     Returns:
         inspect.Parameter, optional: That of the closest class which names it.
     """
-    for base in getattr(kind, '__mro__', ()):
-        found = inspect.signature(base.__init__).parameters.get(name)
+    functions = [base.__init__ for base in getattr(kind, '__mro__', ())]
+    for function in functions or [kind] * (kind is not None):
+        found = inspect.signature(function).parameters.get(name)
         if found is not None:
             return found
     return None

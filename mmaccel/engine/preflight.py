@@ -44,6 +44,10 @@ def check_training(cfg: Config) -> None:
                 f'{cfg.filename} has no {key}, so it cannot be trained; tools/test.py '
                 'evaluates'
             )
+    if cfg.train_dataloader.get('dataset') is None:
+        raise ConfigError(
+            f'train_dataloader.dataset is missing in {cfg.filename}; give a dict'
+        )
     world_size(cfg.get('launcher', 'none'))
     check_work_dir(cfg.work_dir)
     for loader in ('train_dataloader', 'val_dataloader'):
@@ -107,6 +111,26 @@ def check_queue(cfg: Config, kind: type) -> None:
         raise ConfigError(
             f'{kind.__name__} needs full batches, since only these fill its queue '
             'evenly; set train_dataloader.drop_last=True'
+        )
+
+
+def check_sampler(cfg: Config, kind: type) -> None:
+    """Reject a sampler without an end where epochs are counted."""
+    sampler = type_name(cfg.train_dataloader.get('sampler'))
+    if sampler == 'InfiniteSampler' and 'Iter' not in type_name(cfg.train_cfg):
+        raise ConfigError(
+            'train_dataloader.sampler=InfiniteSampler never ends an epoch; use '
+            'DefaultSampler, or train_cfg.type=IterBasedTrainLoop with max_iters'
+        )
+
+
+def check_negatives(cfg: Config, kind: type) -> None:
+    """Reject a SimCLR batch of one image, whose loss is always 0."""
+    images = cfg.train_dataloader.get('batch_size') or 0
+    if issubclass(kind, SimCLR) and images * world_size(cfg.launcher) == 1:
+        raise ConfigError(
+            'train_dataloader.batch_size=1 has no negatives for '
+            f'{kind.__name__}; raise it'
         )
 
 
@@ -190,6 +214,8 @@ def check_views(cfg: Config, kind: type) -> None:
 _PRETRAINING = (
     check_parts,
     check_queue,
+    check_sampler,
+    check_negatives,
     check_hook,
     check_views,
     check_assigned_views,

@@ -19,9 +19,13 @@ from typing import Any, NamedTuple
 
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from mmengine.registry import Registry
-from mmengine.runner import Runner
+from mmengine.runner import LogProcessor, Runner
+from mmengine.visualization import Visualizer
+from mmselfsup.models.utils import SelfSupDataPreprocessor
 from torch.utils.data import DataLoader
 
 from mmaccel.errors import ConfigError
@@ -38,17 +42,61 @@ _SECTIONS = (
     'param_scheduler',
     'default_hooks',
     'custom_hooks',
+    'log_processor',
+    'visualizer',
+    'randomness',
 )
 _REGISTRIES = [one for one in vars(registry).values() if isinstance(one, Registry)]
 
 #: Top-level settings that tools read, beside those of the runner.
 _OURS = ('auto_scale_lr', 'fast_views', 'test_size', 'baseline', 'custom_imports')
 _PLAIN = (dict, list, tuple, str, int, float)  # and no import of a new-style config
+
+#: Packages whose annotations tell lists from numbers.
+_EXACT = ('mmaccel', 'mmengine', 'torch')
+
+#: Words of annotations.
 _NUMBERS = {'bool', 'int', 'float'}
-_NONE = {'None', 'NoneType', 'Optional', 'Union', 'typing'}
 _LISTS = {'Sequence', 'List', 'list', 'Tuple', 'tuple'}
-_WANTED = {'bool': 'True or False', 'int': 'a whole number'}
+_DICTS = {'Dict', 'dict', 'ConfigDict', 'Mapping'}
+_KNOWN = {*_NUMBERS, *_LISTS, *_DICTS, 'str'}
+_NONE = {'None', 'NoneType', 'Optional'}
+_NEUTRAL = {*_NONE, 'Union', 'typing', 'collections', 'abc', 'mmengine', 'config'}
 _NUMERAL = re.compile(r'[-+]?[\d.]+(e[-+]?\d+)?|True|False|None')
+
+#: Settings that functions read by name, and the names.
+_READ = {
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'optim_wrapper.paramwise_cfg': {
+        'custom_keys',
+        'bias_lr_mult',
+        'bias_decay_mult',
+        'norm_decay_mult',
+        'flat_decay_mult',
+        'dwconv_decay_mult',
+        'dcn_offset_lr_mult',
+        'bypass_duplicate',
+    },
+}
+
+#: Settings that are flags and that no constructor takes.
+_FLAGS = (
+    'fast_views',
+    'find_unused_parameters',
+    'auto_scale_lr.enable',
+    'env_cfg.cudnn_benchmark',
+)
+
+#: What takes a part that names no type.
+_DEFAULTS: dict[str, Callable] = {
+    '*_dataloader': DataLoader,
+    'model.data_preprocessor': SelfSupDataPreprocessor,
+    'optim_wrapper': OptimWrapper,
+    'log_processor': LogProcessor,
+    'visualizer': Visualizer,
+    'randomness': Runner.set_randomness,
+}
 
 #: MMEngine's functions that build a part, and what they call its config.
 _BUILDERS = {
@@ -56,6 +104,18 @@ _BUILDERS = {
     '_build_param_scheduler': 'scheduler',
     'build_dataloader': 'dataloader',
     'build_optim_wrapper': 'optim_wrapper',
+}
+
+#: MMEngine's functions that read a section.
+_READERS = {
+    'setup_env': 'env_cfg',
+    'set_randomness': 'randomness',
+    'build_logger': 'log_level',
+    'build_visualizer': 'visualizer',
+    'build_log_processor': 'log_processor',
+    'register_default_hooks': 'default_hooks',
+    'register_custom_hooks': 'custom_hooks',
+    'build_evaluator': 'val_evaluator',
 }
 
 
@@ -109,6 +169,13 @@ _RANGES = {
     'model*.num_prototypes': _count(1),
     '*_dataloader.batch_size': _count(1),
     '*_dataloader.num_workers': _count(0),
+    '*_dataloader.prefetch_factor': _count(1),
+    '*_dataloader.timeout': _number(0),
+    'log_processor.window_size': _count(1),
+    'log_processor.custom_cfg.*.window_size': Range(
+        lambda window: window in ('epoch', 'global') or window >= 1,
+        "a whole number of 1 or more, 'epoch' or 'global'",
+    ),
     'train_cfg.max_epochs': _count(1),
     'train_cfg.max_iters': _count(1),
     'train_cfg.val_interval': _count(1),
@@ -118,6 +185,7 @@ _RANGES = {
     'optim_wrapper.optimizer.weight_decay': _number(0),
     'optim_wrapper.clip_grad.max_norm': _number(0, open_=True),
     'param_scheduler.*.T_max': _count(1),
+    'param_scheduler.*.step_size': _count(1),
     'auto_scale_lr.base_batch_size': _count(1),
 }
 
@@ -142,24 +210,39 @@ def check_settings(cfg: Config) -> None:
         )
     for option, kind, part in _parts(cfg):
         for name, value in part.items():
-            if name != 'type':
-                _check_kind(f'{option}.{name}', kind, name, value)
+            if name not in ('type', '_scope_'):
+                _check_kind(f'{option}.{name}'.lstrip('.'), kind, name, value)
     for option, value in _options(cfg):
         for pattern, allowed in _RANGES.items():
             if value is not None and fnmatch.fnmatchcase(option, pattern):
                 _check_range(option, value, allowed)
+    for option in _FLAGS:
+        section, _, name = option.rpartition('.')
+        value = _section(cfg, section).get(name)
+        if value is not None and not isinstance(value, bool):
+            raise ConfigError(f'{option}={value!r} is neither True nor False')
+    _check_hooks(cfg)
     _check_file_names(cfg)
 
 
 def misspelt_sections(cfg: Config) -> dict[str, str]:
-    """Top-level settings that nothing reads, each with the name it resembles."""
-    known = {*inspect.signature(Runner.__init__).parameters, *_OURS}
-    found = {
-        name: difflib.get_close_matches(name, known, 1, 0.8)
-        for name, value in cfg.items()
-        if name not in known and isinstance(value, _PLAIN)
-    }
-    return {name: near[0] for name, near in found.items() if near}
+    """Settings that nothing reads, each with the name it resembles."""
+    runners = inspect.signature(Runner.__init__).parameters
+    found = {}
+    for section, known in {'': {*runners, *_OURS}, **_READ}.items():
+        for name, value in _section(cfg, section).items():
+            near = difflib.get_close_matches(name, known, 1, 0.8)
+            if near and name not in known and isinstance(value, _PLAIN):
+                found[f'{section}.{name}'.lstrip('.')] = f'{section}.{near[0]}'
+    return {name: near.lstrip('.') for name, near in found.items()}
+
+
+def _section(cfg: Config, option: str) -> Mapping:
+    """What a section is set to; empty where it is not set, or is no section."""
+    found: Any = dict(cfg.items())
+    for name in option.split('.') if option else ():
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def explain(error: BaseException, cfg: Config) -> str | None:
@@ -172,40 +255,45 @@ def explain(error: BaseException, cfg: Config) -> str | None:
     Returns:
         str, optional: One sentence; None where no part was being built.
     """
-    building = [
-        (option, part)
-        for frame_part in _parts_in_traceback(error.__traceback__)
-        for option, part in [_find(cfg, frame_part)]
-        if option
-    ]
-    if not building:
+    found = list(_places(error.__traceback__, cfg))
+    if not found:
         return None
-    option, part = building[-1]
+    option, part = found[-1]
     scope = cfg.get('default_scope', 'mmengine')
     kind, text = type_name(part), str(error)
+    if 'must contain the key "type"' in text:
+        return f'{option} has no type, and nothing that stands in for it'
     unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
     if unknown:
-        name = unknown[1]
-        near = difflib.get_close_matches(name, arguments(_class(part, scope)), 1)
-        instead = f'; did you mean {near[0]}?' if near else ''
-        return f'{option}.{name} is unknown to {kind}{instead}'
+        return _unknown(f'{option}.{unknown[1]}', _class(part, scope))
     missing = re.search(r'missing \d+ required positional arguments?: (.*)', text)
     if missing:
         return f'{option} lacks {missing[1]}, which {kind} needs'
     for place, inside in _nested(part, option):
         name = inside.get('type')
         if isinstance(name, str) and _class(inside, scope) is None:
-            return f'{place}.type={name!r} is unknown{_nearest_type(name)}'
+            return f'{place}.type={name!r} is unknown{_nearest_type(name, scope)}'
     absent = re.search(r'([\w.]+) is not in the .* registry', text)
     if absent:
-        return f'{option}: {absent[1]!r} is unknown{_nearest_type(absent[1])}'
+        return f'{option}: {absent[1]!r} is unknown{_nearest_type(absent[1], scope)}'
     if isinstance(error, AssertionError):
         text = text or _failed_line(error)
         if 'out_indices' in text:
             text += '; mmselfsup.ResNet counts stages from 1, those of mmcls from 0'
     if isinstance(error, ValueError):  # words for a reader
         return f'{option}: {text}'
-    return f'{option} ({kind}) cannot be built: {type(error).__name__}: {text}'
+    what = f'{option} ({kind})' if kind else option
+    return f'{what} does not work: {type(error).__name__}: {text}'
+
+
+def _unknown(option: str, kind: Callable | None) -> str:
+    """What to say of an argument that a class or a function does not take."""
+    known = arguments(kind)
+    near = difflib.get_close_matches(option.rpartition('.')[2], known, 1)
+    taker = getattr(kind, '__name__', 'what takes it')
+    return f'{option} is unknown to {taker}' + (
+        f'; did you mean {near[0]}?' if near else ''
+    )
 
 
 def _failed_line(error: BaseException) -> str:
@@ -213,30 +301,39 @@ def _failed_line(error: BaseException) -> str:
     return traceback.extract_tb(error.__traceback__)[-1].line or ''
 
 
-def arguments(kind: type | None) -> list[str]:
-    """Names of the arguments of a class's constructor, handed-on ones included."""
+def arguments(kind: Callable | None) -> list[str]:
+    """Names of the arguments of a class or function, handed-on ones included."""
     names: list[str] = []
-    for base in getattr(kind, '__mro__', ()):
-        if '__init__' in vars(base):
-            found = inspect.signature(base.__init__).parameters.values()
-            by_name = (
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                inspect.Parameter.KEYWORD_ONLY,
-            )
-            names += [p.name for p in found if p.kind in by_name]
-            if not any(p.kind is p.VAR_KEYWORD for p in found):
-                break
+    classes = [
+        base for base in getattr(kind, '__mro__', ()) if '__init__' in vars(base)
+    ]
+    for taker in classes or [kind] * (kind is not None):
+        function = taker.__init__ if classes else taker
+        found = inspect.signature(function).parameters.values()
+        by_name = (
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            inspect.Parameter.KEYWORD_ONLY,
+        )
+        names += [p.name for p in found if p.kind in by_name]
+        if not any(p.kind is p.VAR_KEYWORD for p in found):
+            break
     return [name for name in names if name != 'self']
 
 
-def _parts(cfg: Config) -> Iterator[tuple[str, type, Mapping]]:
-    """Each part that a class is built from, with its option."""
+def _parts(cfg: Config) -> Iterator[tuple[str, Callable, Mapping]]:
+    """Each part with its option, and the class or function that takes it."""
     scope = cfg.get('default_scope', 'mmengine')
+    yield '', Runner, dict(cfg.items())
     for section in _SECTIONS:
         for option, part in _nested(cfg.get(section), section):
-            kind = _class(part, scope)
-            if kind is None and option.endswith('_dataloader'):
-                kind = DataLoader
+            kind = _class(part, scope) or next(
+                (
+                    kind
+                    for pattern, kind in _DEFAULTS.items()
+                    if fnmatch.fnmatchcase(option, pattern)
+                ),
+                None,
+            )
             if kind is not None:
                 yield option, kind, part
 
@@ -263,41 +360,77 @@ def _options(cfg: Config) -> Iterator[tuple[str, Any]]:
                     yield f'{option}.{key}', value
 
 
-def _check_kind(option: str, kind: type, name: str, value: Any) -> None:
+def _check_kind(option: str, kind: Callable, name: str, value: Any) -> None:
     """Compare a value with the annotation, or the default, of its argument."""
     found = argument(kind, name)
-    if found is None or isinstance(value, Mapping):
+    if found is None:
+        if inspect.isfunction(kind):
+            raise ConfigError(_unknown(option, kind))
         return
     words = _kinds(found)
-    numbers = sorted(words & _NUMBERS)
-    only = bool(numbers) and words <= {*_NUMBERS, *_NONE}
-    wanted = _WANTED.get(' '.join(numbers), 'a number')
+    if isinstance(value, (list, tuple)) and not kind.__module__.startswith(_EXACT):
+        return  # where a number is told of, too
+    wanted = _wanted(words)
     if value is None:
-        if only and not words & _NONE and found.default is not None:
+        numbers = bool(words) and words <= _NUMBERS
+        if numbers and found.default is not None:
             raise ConfigError(f'{option}=None is not possible; give {wanted}')
-    elif isinstance(value, str):
-        if 'str' in words or 'Any' in words:
-            return
-        if numbers and (only or _NUMERAL.fullmatch(value.strip())):
-            raise ConfigError(
-                f'{option}={value!r} is a string; give {wanted}, without quotes'
-            )
-        if words & _LISTS:
-            raise ConfigError(f'{option}={value!r} is a string; give a list')
-    elif only and numbers == ['bool']:
-        if not isinstance(value, bool):
-            raise ConfigError(f'{option}={value!r} is neither True nor False')
-    elif only and 'bool' not in numbers:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(f'{option}={value!r} is no number; give {wanted}')
-        if not math.isfinite(value) and value != found.default:
-            raise ConfigError(f'{option}={value!r} is not finite; give {wanted}')
+    elif value == found.default:
+        return
+    elif _is_refused(words, value):
+        if not isinstance(value, str):
+            raise ConfigError(f'{option}={value!r} is not possible; give {wanted}')
+        quotes = ', without quotes' if _NUMERAL.fullmatch(value.strip()) else ''
+        raise ConfigError(f'{option}={value!r} is a string; give {wanted}{quotes}')
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f'{option}={value!r} is not finite; give {wanted}')
+
+
+def _is_refused(words: set[str], value: Any) -> bool:
+    """Whether a value is of a kind that an annotation of these words excludes."""
+    if words and words <= {*_KNOWN, *_NEUTRAL}:
+        return not _takes(words, value)
+    if isinstance(value, str):
+        if words & {'str', 'Any'}:
+            return False
+        return bool(words & {*_LISTS, *_DICTS}) or bool(
+            words & _NUMBERS and _NUMERAL.fullmatch(value.strip())
+        )
+    structured = words & {*_LISTS, *_DICTS}
+    plain = words & {*_NUMBERS, 'Any', 'object'}
+    return bool(structured and not plain and isinstance(value, (int, float)))
+
+
+def _takes(words: set[str], value: Any) -> bool:
+    for kinds, names in (
+        (bool, {'bool'}),  # before int, of which it is one
+        (int, {'int', 'float', 'str'}),  # such as loss_scale='dynamic', or a number
+        (float, {'float', 'str'}),
+        (str, {'str'}),
+        ((list, tuple), {*_LISTS, *_DICTS}),  # of dicts, where one is told of
+        (Mapping, _DICTS),
+    ):
+        if isinstance(value, kinds):
+            return bool(words & names)
+    return True
+
+
+def _wanted(words: set[str]) -> str:
+    """What an annotation of these words asks for."""
+    if words & {'int', 'float'}:
+        kinds = ['a whole number' if not words & {'bool', 'float'} else 'a number']
+    else:
+        kinds = ['True or False'] if 'bool' in words else []
+    kinds += ['a list'] * bool(words & _LISTS) + ['a dict'] * bool(words & _DICTS)
+    kinds += ['a string'] * ('str' in words)
+    return ' or '.join(kinds)
 
 
 def _kinds(found: inspect.Parameter) -> set[str]:
     """Words of an argument's annotation; without one, the kind of its default."""
     if found.annotation is not found.empty:
-        return set(re.findall(r'\w+', inspect.formatannotation(found.annotation)))
+        text = inspect.formatannotation(found.annotation)
+        return set(re.findall(r'\w+', re.sub(r'ict\[str,', 'ict[', text)))  # no keys
     if isinstance(found.default, (bool, int, float)):
         return {type(found.default).__name__, 'object'}  # and maybe others
     return set()
@@ -305,11 +438,27 @@ def _kinds(found: inspect.Parameter) -> set[str]:
 
 def _check_range(option: str, value: Any, allowed: Range) -> None:
     try:
-        holds = not isinstance(value, (str, bool)) and allowed.holds(value)
+        holds = not isinstance(value, bool) and allowed.holds(value)
     except (TypeError, ValueError, OverflowError):
         holds = False
     if not holds:
         raise ConfigError(f'{option}={value!r} is not possible; give {allowed.words}')
+
+
+def _check_hooks(cfg: Config) -> None:
+    """Reject hooks that are no dicts, and a training without what it logs."""
+    defaults = cfg.get('default_hooks') or {}
+    custom = enumerate(cfg.get('custom_hooks') or ())
+    hooks = {f'default_hooks.{name}': hook for name, hook in defaults.items() if hook}
+    hooks.update((f'custom_hooks.{number}', hook) for number, hook in custom)
+    for option, hook in hooks.items():
+        if not isinstance(hook, (Mapping, Hook)):
+            raise ConfigError(f'{option}={hook!r} is no hook; give dict(type=...)')
+    if defaults.get('runtime_info', ()) is None:
+        raise ConfigError(
+            'default_hooks.runtime_info=None is not possible, since log and curves '
+            'show what it records; leave it out'
+        )
 
 
 def _check_file_names(cfg: Config) -> None:
@@ -342,29 +491,55 @@ def _class(part: Mapping, scope: str) -> type | None:
     return None
 
 
-def _nearest_type(name: str) -> str:
-    known = set()
-    for one in _REGISTRIES:
-        known |= {n for r in (one, *one.children.values()) for n in r.module_dict}
-    near = difflib.get_close_matches(name.rpartition('.')[2], known, 1)
+def _nearest_type(name: str, scope: str) -> str:
+    owners = {
+        known: child.scope
+        for one in _REGISTRIES
+        for child in (one, *one.children.values())
+        for known in child.module_dict
+    }
+    name = name.rpartition('.')[2]
+    if name in owners:
+        return f' in default_scope={scope!r}; {owners[name]} has it'
+    near = difflib.get_close_matches(name, owners, 1)
     return f'; did you mean {near[0]!r}?' if near else ''
 
 
-def _parts_in_traceback(trace: TracebackType | None) -> Iterator[Mapping]:
-    """Parts that were being built when an error was raised, the outermost first."""
+def _places(trace: TracebackType | None, cfg: Config) -> Iterator[tuple[str, Any]]:
+    """Options that were being built or were running, the outermost first, and parts."""
+    classes: dict[Any, tuple[str, Mapping]] = {}
+    for option, kind, part in _parts(cfg):
+        if option:
+            classes.setdefault(kind, (option, part))
     while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_name in _BUILDERS:
-            part = frame.f_locals.get(_BUILDERS[frame.f_code.co_name])
-            if isinstance(part, Mapping):
-                yield part
+        name, variables = trace.tb_frame.f_code.co_name, trace.tb_frame.f_locals
+        given: Any = variables.get(_BUILDERS.get(name, ''))
+        own = type(variables.get('self'))
+        if isinstance(given, Mapping):
+            yield from _find(cfg, given)
+        elif own in classes:
+            yield classes[own]
+        elif name in _READERS:
+            yield _READERS[name], cfg.get(_READERS[name])
         trace = trace.tb_next
 
 
-def _find(cfg: Config, part: Mapping) -> tuple[str, Mapping]:
-    """The option that sets a part, ``''`` where the config has none like it."""
-    for section, value in cfg.items():
-        for option, found in _nested(value, section):
-            if found == part:
-                return option, found
-    return '', part
+def _find(cfg: Config, part: Mapping) -> list[tuple[str, Mapping]]:
+    """The option that sets a part, and what it is set to; none if none is like it.
+
+    Its own settings may have been added to, by defaults and what it is built with.
+    """
+
+    def agreement(found: Mapping) -> int:
+        plain = {k: v for k, v in found.items() if not isinstance(v, Mapping)}
+        same = all(key in part and part[key] == v for key, v in plain.items())
+        return len(plain) * same
+
+    places = [
+        (option, found)
+        for section, value in cfg.items()
+        for option, found in _nested(value, section)
+    ]
+    exact = [place for place in places if place[1] == part][:1]
+    best = max(places, key=lambda place: agreement(place[1]), default=None)
+    return exact or ([best] if best and agreement(best[1]) else [])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 from tests.builders import moco_config, simclr_config, swav_config
@@ -169,6 +170,52 @@ ROWS = {
         ({'train_cfg.max_epochs': '1'}, 'max_epochs'),
         ({'train_cfg.max_epoch': 1}, 'max_epoch'),
         ({'train_cfg.type': 'EpochBasedTrainLop'}, 'EpochBasedTrainLoop'),
+        ({'train_dataloader': None}, 'train_dataloader'),
+        ({DATA: None}, DATA),
+        ({'train_dataloader.num_workers': 2.0}, 'num_workers'),
+        ({'train_dataloader.sampler.type': 'InfiniteSampler'}, 'InfiniteSampler'),
+        (
+            {'train_dataloader.num_workers': 1, 'train_dataloader.prefetch_factor': 0},
+            'prefetch_factor',
+        ),
+        ({'model.data_preprocessor.mean': (1, 2)}, 'model.data_preprocessor'),
+        ({'model.data_preprocessor.bgr_to_rgb': 'False'}, 'bgr_to_rgb'),
+        ({'default_hooks': 'x'}, 'default_hooks'),
+        ({'default_hooks.logger': 'LoggerHook'}, 'default_hooks.logger'),
+        ({'default_hooks.runtime_info': None}, 'default_hooks.runtime_info'),
+        ({'custom_hooks': ['PartialBackpropHook']}, 'custom_hooks.0'),
+        ({'custom_hooks': [dict(exit_probs=(1, 1, 1, 1))]}, 'custom_hooks.0.*type'),
+        ({'custom_hooks': [dict(HOOK, priority='HIHG')]}, 'custom_hooks'),
+        ({'custom_hooks': [HOOK, dict(type='EMAHook', momentum=2)]}, 'custom_hooks.1'),
+        ({'param_scheduler': 'cosine'}, 'param_scheduler'),
+        ({'param_scheduler.0.by_epoch': 'True'}, 'param_scheduler.0.by_epoch'),
+        (
+            {'param_scheduler': [dict(type='StepLR', step_size=0, by_epoch=True)]},
+            'param_scheduler.0.step_size',
+        ),
+        ({'log_processor': dict(window_size='10')}, 'log_processor.window_size'),
+        ({'log_processor': dict(window_size=0)}, 'log_processor.window_size'),
+        ({'log_level': 'INFOO'}, 'log_level'),
+        ({'randomness': dict(sed=0)}, 'randomness.sed.*seed'),
+        ({'randomness': dict(deterministic='False')}, 'randomness.deterministic'),
+        ({'resume': 'True'}, 'resume'),
+        ({'env_cfg': None}, WORKS),
+        ({'env_cfg.dist_cfg': None}, WORKS),
+        ({'env_cfg.cudnn_benchmark': 'False'}, 'env_cfg.cudnn_benchmark'),
+        ({'env_cfg.mp_cfg': dict(mp_start_method='frok')}, 'env_cfg'),
+        ({'custom_imports': None}, WORKS),
+        ({'default_scope': 'mmselfsupp'}, "default_scope='mmselfsupp'"),
+        ({'fast_views': 'False'}, 'fast_views'),
+        ({'auto_scale_lr': 256}, 'auto_scale_lr'),
+        ({'visualizer': 'SelfSupVisualizer'}, 'visualizer'),
+        (
+            {'visualizer.vis_backends': [dict(type='TensorbordVisBackend')]},
+            'vis_backends.0.*TensorboardVisBackend',
+        ),
+        (
+            {'optim_wrapper.paramwise_cfg': dict(custom_key={})},
+            'WARNING.*paramwise_cfg.custom_key.*custom_keys',
+        ),
         ({'modle.momentum': 0.9}, 'WARNING.*modle.*model'),
         ({'train_dataloder.batch_size': 4}, 'WARNING.*train_dataloder'),
         ({'fast_view': True}, 'WARNING.*fast_view'),
@@ -189,7 +236,10 @@ ROWS = {
         ({'model.crop_layer': dict(type='HardExampleLayer')}, WORKS),
         ({'model.crop_layer': dict(type='HardExampleLayer', keep=0)}, 'keep'),
     ],
-    'simclr': [({'model.head.temperature': 0}, 'temperature')],
+    'simclr': [
+        ({'model.head.temperature': 0}, 'temperature'),
+        ({'train_dataloader.batch_size': 1}, 'train_dataloader.batch_size=1'),
+    ],
     'accel-swav': [
         ({'model.head.loss.crops_for_assign': [0, 2]}, 'crops_for_assign'),
         ({'model.head.loss.num_crops': [3]}, 'view'),
@@ -247,7 +297,7 @@ def start(tmp_path, images, capfd, method, changes):
     if cfg.get('val_dataloader'):
         cfg.val_dataloader.dataset.data_root = str(images)
     cfg.dump(str(path))
-    for kind in (MMLogger, MessageHub, Visualizer):  # of trainings before
+    for kind in (MMLogger, MessageHub, Visualizer, DefaultScope):  # of trainings before
         kind._instance_dict.clear()
     code = exit_code('train', path, '--work-dir', tmp_path / 'out', '--seed', 0)
     for visualizer in Visualizer._instance_dict.values():
