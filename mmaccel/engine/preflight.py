@@ -117,7 +117,9 @@ def check_queue(cfg: Config, kind: type) -> None:
 def check_sampler(cfg: Config, kind: type) -> None:
     """Reject a sampler without an end where epochs are counted."""
     sampler = type_name(cfg.train_dataloader.get('sampler'))
-    if sampler in ('InfiniteSampler', 'EndlessSampler') and 'Iter' not in type_name(cfg.train_cfg):
+    if sampler in ('InfiniteSampler', 'EndlessSampler') and 'Iter' not in type_name(
+        cfg.train_cfg
+    ):
         raise ConfigError(
             'train_dataloader.sampler=InfiniteSampler never ends an epoch; use '
             'DefaultSampler, or train_cfg.type=IterBasedTrainLoop with max_iters'
