@@ -10,10 +10,21 @@ from torch import Tensor
 
 Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 
+#: What an update reads of a group.
+_SETTINGS = (
+    'lr',
+    'momentum',
+    'weight_decay',
+    'dampening',
+    'eta',
+    'nesterov',
+    'lars_exclude',
+)
+
 
 @OPTIMIZERS.register_module()
 class FusedLARS(LARS):
-    """Upstream's LARS, computed for all parameters of a group at once.
+    """Upstream's LARS, computed at once for all parameters of equal settings.
 
     Upstream copies two norms per parameter to the host, some 300 synchronisations per
     update of ResNet-50. Here the norms stay on the device. The update is upstream's up
@@ -31,7 +42,7 @@ class FusedLARS(LARS):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
+        for group in _merged(self.param_groups):
             params = [p for p in group['params'] if p.grad is not None]
             if params:
                 self._update(group, params)
@@ -51,7 +62,7 @@ class FusedLARS(LARS):
     def _rates(
         self, group: dict, params: list[Tensor], gradients: list[Tensor]
     ) -> list:
-        if group.get('lars_exclude', False):
+        if group['lars_exclude']:
             return [group['lr']] * len(params)
         weight = torch.stack(torch._foreach_norm(params)).double()
         gradient = torch.stack(torch._foreach_norm(gradients)).double()
@@ -78,3 +89,21 @@ class FusedLARS(LARS):
         if group['nesterov']:
             return torch._foreach_add(steps, buffers, alpha=group['momentum'])
         return buffers
+
+
+def _merged(groups: list[dict]) -> list[dict]:
+    """Groups of equal settings as one, in the order of the first of each.
+
+    ``paramwise_cfg`` makes a group of every parameter; most differ in nothing else.
+    The optimizer's own groups are left alone, for schedulers and checkpoints.
+    """
+    merged: list[dict] = []
+    for group in groups:
+        settings = {key: group.get(key) for key in _SETTINGS}
+        for other in merged:
+            if all(other[key] == value for key, value in settings.items()):
+                other['params'] = [*other['params'], *group['params']]
+                break
+        else:
+            merged.append({**settings, 'params': group['params']})
+    return merged

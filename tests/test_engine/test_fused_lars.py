@@ -25,6 +25,9 @@ def train(model, kind, dtype, steps=20, **options):
     groups = [dict(params=weights), dict(params=others, lars_exclude=True)]
     if options.pop('one_group', False):
         groups = [dict(params=weights + others)]
+    if options.pop('one_each', False):  # as paramwise_cfg makes them
+        groups = [dict(params=[p]) for p in weights]
+        groups += [dict(params=[p], lars_exclude=True) for p in others]
     optimizer = kind(groups, lr=0.05, weight_decay=1e-2, **options)
     for step in range(steps):
         torch.manual_seed(step)
@@ -44,6 +47,7 @@ def train(model, kind, dtype, steps=20, **options):
         dict(),
         dict(momentum=0.9, nesterov=True),
         dict(momentum=0.9, dampening=0.3, one_group=True),
+        dict(momentum=0.9, one_each=True),
     ],
 )
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
@@ -69,3 +73,17 @@ def test_state_is_upstreams():
         for p, q in zip(a['params'], b['params']):
             buffers = old.state[p]['momentum_buffer'], new.state[q]['momentum_buffer']
             assert torch.equal(*buffers)
+
+
+def test_groups_of_equal_settings_are_updated_together(monkeypatch):
+    updated = []
+    update = FusedLARS._update
+
+    def count(self, group, params):
+        updated.append(len(params))
+        update(self, group, params)
+
+    monkeypatch.setattr(FusedLARS, '_update', count)
+    optimizer = train(network(), FusedLARS, torch.float32, steps=2, one_each=True)
+    assert updated[-1] + updated[-2] == 6 and len(updated) == 3  # step 0 has a bias
+    assert len(optimizer.param_groups) == 6  # as given

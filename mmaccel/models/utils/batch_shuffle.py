@@ -37,6 +37,8 @@ class BatchShuffle:
     def draw(cls, images: Tensor) -> tuple[Tensor, BatchShuffle]:
         """Shuffle images with upstream's function; return them and the shuffle."""
         shuffled, unshuffle = batch_shuffle_ddp(images)
+        # moved once: indexing with host indices waits for the device every time
+        unshuffle = unshuffle.to(images.device)
         return shuffled, cls.from_permutation(unshuffle, len(images))
 
     @classmethod

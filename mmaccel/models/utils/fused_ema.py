@@ -56,7 +56,10 @@ def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     if not targets:  # the buffers of a network without batch norm
         return
     if hasattr(torch, '_foreach_copy_'):
-        torch._foreach_copy_(targets, sources)
+        # lists of one type each: mixed ones are copied tensor by tensor on CUDA
+        for dtype in {target.dtype for target in targets}:
+            alike = [(t, s) for t, s in zip(targets, sources) if t.dtype == dtype]
+            torch._foreach_copy_([t for t, _ in alike], [s for _, s in alike])
         return
     for target, source in zip(targets, sources):  # torch < 2.1
         target.copy_(source)

@@ -41,13 +41,13 @@ def effective_rank(z: torch.Tensor) -> torch.Tensor:
         z: (N, D); returns: (), 0 if ``z`` is all zero and NaN if it is not finite.
     """
     z = z.float()
-    if not bool(z.isfinite().all()):
-        return z.new_tensor(float('nan'))  # the decomposition would raise
-    sigma = torch.linalg.svdvals(z)
-    if not bool(sigma.any()):
-        return z.new_zeros(())
-    p = sigma / sigma.sum()
-    return torch.special.entr(p).sum().exp()
+    finite = z.isfinite().all()  # the host does not ask: it would wait for the device
+    # the decomposition of what is not finite would raise
+    sigma = torch.linalg.svdvals(torch.where(finite, z, torch.zeros_like(z)))
+    total = sigma.sum()
+    p = sigma / torch.where(total > 0, total, torch.ones_like(total))
+    rank = torch.special.entr(p).sum().exp() * (total > 0)
+    return torch.where(finite, rank, torch.full_like(rank, float('nan')))
 
 
 @torch.no_grad()
