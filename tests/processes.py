@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import traceback
 from importlib.util import module_from_spec, spec_from_file_location
@@ -17,7 +18,8 @@ from mmengine.config import Config
 
 from mmaccel.cli import main
 
-TOOLS = Path(__file__).parents[1] / 'tools'
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / 'tools'
 _FORK = multiprocessing.get_context('fork')
 
 
@@ -58,6 +60,28 @@ def run_tool(verb, *argv, log, ranks=1, timeout=120):
             child.kill()
         raise AssertionError(f'{verb} {argv} hangs:\n{Path(log).read_text()}')
     return max((child.exitcode for child in children), key=abs)
+
+
+def launch_training(config, out, log, ranks=1):
+    """Process of ``tools/train.py --resume`` in its own interpreter and group.
+
+    Several ranks are under torchrun. The output is appended to ``log``, a path.
+    """
+    command = [sys.executable, TOOLS / 'train.py']
+    if ranks > 1:
+        command[1:1] = ['-m', 'torch.distributed.run', '--standalone']
+        command[4:4] = [f'--nproc_per_node={ranks}']
+        command += ['--launcher', 'pytorch']
+    command += [config, '--work-dir', out, '--seed', '5', '--resume']
+    paths = f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
+    with log.open('a') as file:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1'),
+        )
 
 
 def fork_ranks(function, ranks=2, timeout=60):

@@ -67,7 +67,10 @@ class StagewiseDataParallel(nn.Module):
         for x in [*module.parameters(), *module.buffers()]:
             dist.broadcast(x.detach(), src=0)
         self._buckets = make_buckets(module, int(bucket_mb * _MIB))
-        self._bucket_of = {p: bucket for bucket in self._buckets for p in bucket}
+        self._arrived = [0] * len(self._buckets)  # gradients of each that are ready
+        self._bucket_of = {
+            p: i for i, bucket in enumerate(self._buckets) for p in bucket
+        }
         self._hooks = [
             after_accumulation(p, self._collect)
             for bucket in self._buckets
@@ -76,13 +79,13 @@ class StagewiseDataParallel(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module."""
-        self._reducing = self._synchronise
+        self._begin()
         return self.module(*args, **kwargs)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Run one training step, as MMEngine's wrapper does."""
         with optim_wrapper.optim_context(self):
-            self._reducing = self._synchronise
+            self._begin()
             data = self.module.data_preprocessor(data, training=True)
             losses: Any = self.module._run_forward(data, mode='loss')
         loss, log_vars = self.module.parse_losses(losses)
@@ -106,16 +109,27 @@ class StagewiseDataParallel(nn.Module):
         finally:
             self._synchronise = before
 
+    def _begin(self) -> None:
+        """Prepare for a backward pass, whatever an error left of the one before."""
+        self._reducing = self._synchronise
+        self._forget()
+
+    def _forget(self) -> None:
+        self._reductions.clear()
+        self._ready.clear()
+        self._arrived = [0] * len(self._buckets)
+
     def _collect(self, parameter: nn.Parameter) -> None:
         """Note a gradient that is ready; reduce its bucket if it is complete."""
-        if not self._reducing:
+        if not self._reducing or parameter in self._ready:
             return
         if not self._ready:
             Variable._execution_engine.queue_callback(self._finish)
         self._ready[parameter] = None
-        bucket = self._bucket_of[parameter]
-        if all(p in self._ready for p in bucket):
-            self._reduce(bucket)
+        number = self._bucket_of[parameter]
+        self._arrived[number] += 1
+        if self._arrived[number] == len(self._buckets[number]):
+            self._reduce(self._buckets[number])
 
     def _reduce(self, parameters: list[nn.Parameter]) -> None:
         flat = _flatten_dense_tensors(_gradients(parameters))
@@ -137,8 +151,7 @@ class StagewiseDataParallel(nn.Module):
                 gradients, _unflatten_dense_tensors(flat, gradients)
             ):
                 gradient.copy_(mean)
-        self._reductions.clear()
-        self._ready.clear()
+        self._forget()
 
 
 def make_buckets(module: nn.Module, capacity: int) -> list[list[nn.Parameter]]:

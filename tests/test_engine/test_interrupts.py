@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,10 +13,9 @@ from mmaccel.cli.causes import cause_of
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import lock_folder
 from tests.folder_run import write_config, write_images
-from tests.processes import run_tool
+from tests.processes import launch_training, run_tool
 from tests.test_engine.test_resume import assert_same
 
-ROOT = Path(__file__).parents[2]
 NO_WORKERS = {
     'train_dataloader.num_workers': 0,
     'train_dataloader.persistent_workers': False,
@@ -89,25 +86,6 @@ def test_without_checkpoints_it_ends_all_the_same(tmp_path):
     assert 'without a checkpoint' in text.strip().splitlines()[-1]
 
 
-def launch(config, out, log, ranks):
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py')]
-    if ranks > 1:
-        command[1:1] = [
-            *('-m', 'torch.distributed.run', '--standalone'),
-            f'--nproc_per_node={ranks}',
-        ]
-        command += ['--launcher', 'pytorch']
-    command += [config, '--work-dir', str(out), '--seed', '5', '--resume']
-    paths = f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
-    return subprocess.Popen(
-        [str(part) for part in command],
-        stdout=log.open('a'),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env=dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1'),
-    )
-
-
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_a_scheduler_ends_the_whole_job(tmp_path, ranks):
     """TERM to every process: launcher, ranks and loader workers."""
@@ -120,7 +98,7 @@ def test_a_scheduler_ends_the_whole_job(tmp_path, ranks):
     out = tmp_path / 'out'
     slowly = {**options, 'custom_hooks': hooks + slow}
     config = write_config(tmp_path / 'slow.py', images, True, epochs=4, **slowly)
-    job = launch(config, out, log, ranks)
+    job = launch_training(config, out, log, ranks)
     end = time.monotonic() + 100
     while 'Epoch(train) [1][2/' not in log.read_text():
         assert job.poll() is None and time.monotonic() < end, log.read_text()

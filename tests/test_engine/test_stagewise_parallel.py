@@ -114,3 +114,30 @@ def test_buckets_hold_every_trainable_parameter_once_and_one_stage_each():
         stages = {u for u in units if u.startswith('backbone.layer')}
         assert len(stages) <= 1 and (not stages or units == stages)
         assert sum(4 * p.numel() for p in bucket[:-1]) < 20_000
+
+
+def fail_then_train(rank):
+    """A backward pass that raises, and one after it, against the mean of all ranks."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1))
+    alone = copy.deepcopy(module)
+    wrapper = StagewiseDataParallel(module, bucket_mb=1e-5)
+    x = torch.full((2, 4), rank + 1.0, requires_grad=True)
+
+    def fail(_):
+        raise RuntimeError('out of memory, say')
+
+    handle = x.register_hook(fail)
+    with pytest.raises(RuntimeError, match='out of memory'):
+        wrapper(x).sum().backward()
+    handle.remove()
+    module.zero_grad()
+    wrapper(x).sum().backward()
+    alone(x).sum().backward()
+    for p, reference in zip(module.parameters(), alone.parameters()):
+        torch.distributed.all_reduce(reference.grad)
+        torch.testing.assert_close(p.grad, reference.grad / 2)
+
+
+def test_a_failed_backward_pass_is_forgotten():
+    fork_ranks(fail_then_train)
