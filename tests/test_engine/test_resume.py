@@ -139,11 +139,11 @@ def test_killed_while_saving_and_without_a_seed(tmp_path):
     runs = Runs(tmp_path, accel=True)
     assert runs.start('killed', kill_in_save=2) == -signal.SIGKILL
     out = tmp_path / 'killed' / 'out'
-    left = {path.name for path in out.glob('.*')}
+    left = {path.name for path in out.glob('.*.writing')}
     assert left == {'.epoch_2.pth.writing'} and runs.files('killed') == {'epoch_1.pth'}
     seed = runs.checkpoint('killed', 'epoch_1.pth')['meta']['seed']
     assert runs.start('killed', '--resume') == 0
-    assert not list(out.glob('.*'))
+    assert not list(out.glob('.*.writing'))
     assert runs.start('unbroken', '--seed', str(seed)) == 0
     runs.assert_same('unbroken', 'killed', 'epoch_2.pth')
 
