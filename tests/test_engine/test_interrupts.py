@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmaccel.cli.causes import cause_of
+from mmaccel.engine.hooks import InterruptHook
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import lock_folder
 from tests.folder_run import write_config, write_images
@@ -187,3 +188,19 @@ def test_two_trainings_in_one_folder(tmp_path):
     done.set()
     first.join()
     assert runs_with(tmp_path, **NO_WORKERS)[0] == 0
+
+
+def test_forked_processes_end_by_their_first_signal():
+    """Those of a pool, which waits for them after one SIGTERM."""
+    hook = InterruptHook()
+    before = signal.signal(signal.SIGTERM, hook._note)
+    try:
+        child = multiprocessing.get_context('fork').Process(
+            target=time.sleep, args=(60,)
+        )
+        child.start()
+        child.terminate()
+        child.join(20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert child.exitcode == -signal.SIGTERM

@@ -47,6 +47,7 @@ class InterruptHook(Hook):
 
     def __init__(self) -> None:
         self._received = 0
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}
         self._group: Any = None
         self._told: tuple[Any, torch.Tensor] | None = None
@@ -89,8 +90,11 @@ class InterruptHook(Hook):
         self._before = {}
 
     def _note(self, received: int, frame: FrameType | None) -> None:
-        self._received = received
         signal.signal(received, signal.SIG_DFL)  # a second one ends at once
+        if os.getpid() != self._process:  # a fork, such as a pool's, that is to end
+            os.kill(os.getpid(), received)
+            return
+        self._received = received
         # printing, which may be what was interrupted, cannot be entered again
         os.write(2, b'Stopping after this step; a second signal ends at once.\n')
 
