@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,12 +106,11 @@ def run(args: argparse.Namespace) -> None:
     if is_pretraining(cfg):
         probe_training(runner)
     _say(f'seed {runner.seed}, results in {runner.work_dir}')
-    try:
-        runner.train()
-    finally:
+    with ExitStack() as stack:
         for hook in runner.hooks:
             if isinstance(hook, InterruptHook):
-                hook.restore()
+                stack.enter_context(hook.listen())
+        runner.train()
     if is_main_process():
         print(f'Done. Checkpoints, logs and curves: {runner.work_dir}')
         if any(Path(runner.work_dir).glob('**/events.out.tfevents*')):

@@ -190,17 +190,23 @@ def test_two_trainings_in_one_folder(tmp_path):
     assert runs_with(tmp_path, **NO_WORKERS)[0] == 0
 
 
-def test_forked_processes_end_by_their_first_signal():
-    """Those of a pool, which waits for them after one SIGTERM."""
-    hook = InterruptHook()
-    before = signal.signal(signal.SIGTERM, hook._note)
-    try:
-        child = multiprocessing.get_context('fork').Process(
-            target=time.sleep, args=(60,)
-        )
+def _wait(ready):
+    ready.set()
+    time.sleep(60)
+
+
+def test_signals_are_heard_while_training_alone_and_by_its_process():
+    """Forked processes, such as a pool's, end by their first signal."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    context = multiprocessing.get_context('fork')
+    ready = context.Event()
+    with pytest.raises(KeyError), InterruptHook().listen():
+        child = context.Process(target=_wait, args=(ready,))
         child.start()
+        assert ready.wait(60)
         child.terminate()
         child.join(20)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        raise KeyError('a training that fails')
     assert child.exitcode == -signal.SIGTERM
+    after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    assert after == before

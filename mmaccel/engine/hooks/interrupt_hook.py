@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -40,7 +42,7 @@ class InterruptHook(Hook):
         Interrupted: At the end of the step.
 
     Note:
-        Handles the signals while training runs, and restores their handlers after.
+        Hears signals within :meth:`listen` alone, in which ``mmaccel train`` trains.
     """
 
     priority = 'LOWEST'
@@ -48,14 +50,23 @@ class InterruptHook(Hook):
     def __init__(self) -> None:
         self._received = 0
         self._process = os.getpid()
-        self._before: dict[int, Any] = {}
         self._group: Any = None
         self._told: tuple[Any, torch.Tensor] | None = None
 
-    def before_train(self, runner: Runner) -> None:
-        """Listen."""
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        """Note signals in the body, and restore their handlers after it."""
+        before = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._note) for s in _SIGNALS}
+            before = {s: signal.signal(s, self._note) for s in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def before_train(self, runner: Runner) -> None:
+        """Let the processes hear of each other's signals."""
         if is_distributed():
             self._group = dist.new_group(backend='gloo')
 
@@ -77,17 +88,10 @@ class InterruptHook(Hook):
         )
 
     def after_train(self, runner: Runner) -> None:
-        """Listen no longer."""
+        """Wait for what was told last."""
         if self._told is not None:
             self._told[0].wait()
             self._told = None
-        self.restore()
-
-    def restore(self) -> None:
-        """Listen no longer, whatever has ended the training."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
 
     def _note(self, received: int, frame: FrameType | None) -> None:
         signal.signal(received, signal.SIG_DFL)  # a second one ends at once
