@@ -5,7 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.utils import manager
+from mmengine.visualization import Visualizer
 
 import mmaccel  # noqa: F401
 
@@ -32,3 +35,15 @@ def scope():
     """A runner of another package leaves its scope to whatever test comes next."""
     with DefaultScope.overwrite_default_scope('mmselfsup'):
         yield
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Leave no training behind: its logger, its curves' threads, MMEngine's lock."""
+    yield
+    for visualizer in Visualizer._instance_dict.values():
+        visualizer.close()  # threads, which a fork of a later test would lack
+    for kind in (MMLogger, MessageHub, Visualizer):
+        kind._instance_dict.clear()
+    while manager._lock._is_owned():  # kept where a logger could not be made
+        manager._lock.release()

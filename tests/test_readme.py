@@ -68,7 +68,7 @@ PLACES = {
     'work_dirs/my_experiment': '{work}/mine',
     'work_dirs/my_accel': '{work}/accel',
     'work_dirs/baseline': '{work}/mocov2-1e',
-    'work_dirs/accel': '{work}/accel-mocov2-1e',
+    'work_dirs/accel': '{work}/best-1e',
     'curves.png': '{work}/curves.png',
     'epoch_200.pth': 'epoch_1.pth',
     'resnet18.pth': '{work}/resnet18.pth',

@@ -91,7 +91,7 @@ class StepRunner:
         self.batch_size = batch_size
         self.numerics = (numerics or Numerics()).resolve(cfg, self.device)
         model = MODELS.build(self.numerics.model_config(cfg))
-        self.model: Any = revert_sync_batchnorm(model).to(self.device).train()
+        self.model: Any = self._move(revert_sync_batchnorm(model)).train()
         self.variants = _variants(cfg, self.model)
         with _quietly():
             self.optim_wrapper = build_optim_wrapper(
@@ -101,10 +101,13 @@ class StepRunner:
 
         shapes = input_shapes(cfg) if size is None else _square_views(cfg, size)
         self.images = [
-            torch.randint(256, (batch_size, *shape), dtype=torch.uint8).to(self.device)
+            self._move(torch.randint(256, (batch_size, *shape), dtype=torch.uint8))
             for shape in shapes
         ]
         self._steps = 0
+
+    def _move(self, x: Any) -> Any:
+        return x.to(self.device)
 
     def use(self, plan: StepPlan | None) -> None:
         """Set the plan of the next step; None leaves the model alone."""

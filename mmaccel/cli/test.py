@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 def read_config(args: argparse.Namespace) -> Config:
     """Build the evaluation's config from the command line."""
     from mmaccel.engine.config import prepare_config, set_work_dir
-    from mmaccel.engine.preflight import check_data, check_work_dir
+    from mmaccel.engine.preflight import check_data, check_writable
 
     cfg = load(args)
     cfg.launcher = args.launcher
@@ -63,7 +63,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
         raise ConfigError(f'there is no checkpoint {args.checkpoint}')
     cfg.load_from, cfg.resume = args.checkpoint, False
-    check_work_dir(cfg.work_dir)
+    check_writable(cfg.work_dir)
     check_data(cfg, 'test_dataloader')
     return cfg
 

@@ -1,8 +1,9 @@
-"""torch >= 2.6 rejects every MMEngine checkpoint.
+"""torch >= 2.6 rejects every MMEngine checkpoint, and older versions run any.
 
 ``torch.load`` unpickles allowed types only, and a checkpoint's message hub has
 ``HistoryBuffer`` objects with numpy arrays; other authors' have command line arguments.
-Exactly those are allowed here; the check itself stays on.
+Exactly those are allowed here; the check itself stays on. Before 2.6 there is no
+complete check; :class:`PlainPickle` stands in for it, with the same allowed types.
 
 Numpy's own constructors are not among them: ``numpy.ndarray`` makes an array of
 whatever memory it is given, so a file that calls it can crash the process. A file gets
@@ -132,6 +133,38 @@ def _history_statistic(owner: type, name: str) -> Callable:
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(f'attribute {name!r} of {owner!r} is not allowed')
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Unpickles what torch's weights and :func:`allowed_globals` consist of.
+
+    Raises:
+        pickle.UnpicklingError: For anything else.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle may name."""
+        from torch import _weights_only_unpickler
+
+        known = dict(_weights_only_unpickler._get_allowed_globals())
+        for one in allowed_globals():
+            kind, path = one if isinstance(one, tuple) else (one, None)
+            known[path or f'{kind.__module__}.{kind.__qualname__}'] = kind
+        path = f'{module}.{name}'.replace('__builtin__.', 'builtins.')
+        if path not in known:
+            raise pickle.UnpicklingError(f'GLOBAL {path} is not allowed')
+        return known[path]
+
+
+class PlainPickle:
+    """Stand in for the module ``pickle`` in ``torch.load(pickle_module=...)``."""
+
+    Unpickler = PlainUnpickler
+
+    @staticmethod
+    def load(file: Any, **options: Any) -> Any:
+        """Unpickle a file."""
+        return PlainUnpickler(file, **options).load()
 
 
 def is_needed() -> bool:

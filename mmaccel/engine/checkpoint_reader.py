@@ -8,18 +8,20 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from mmaccel.compat.safe_checkpoints import PlainPickle
 from mmaccel.errors import ConfigError
 
-# Checkpoints can be allowed by their types since torch 2.6, see
-# mmaccel.compat.safe_checkpoints; before, MMEngine itself loads them unchecked
-_SAFELY = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
+# torch can be told which types are allowed since 2.6; see compat.safe_checkpoints
+_SAFELY: dict[str, Any] = dict(weights_only=True)
+if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
+    _SAFELY = dict(weights_only=False, pickle_module=PlainPickle)
 
 _FOLDER = 0x10  # an attribute of MS-DOS
 
@@ -108,8 +110,57 @@ def read_run(path: str | os.PathLike) -> dict[str, Any]:
             'at which iteration; start from its weights with '
             '--cfg-options load_from=FILE, or from its backbone with --pretrained'
         )
+    odd = [name for name, holds in _RUN_PARTS.items() if not holds(content)]
+    if odd:
+        raise ConfigError(
+            f'the {odd[0]} in {path} is not what MMEngine saves of a run; use an '
+            'earlier checkpoint, or start from its weights with '
+            '--cfg-options load_from=FILE'
+        )
     check_tensors(weights, path)
     return content
+
+
+def _all(values: object, kind: Any) -> bool:
+    return isinstance(values, (list, tuple)) and all(
+        isinstance(value, kind) for value in values
+    )
+
+
+def _is_optimizer(state: object) -> bool:
+    if not isinstance(state, dict) or 'param_groups' not in state:
+        return state is None or _each_is(state, _is_optimizer)  # several by name
+    groups = state['param_groups']
+    return (
+        isinstance(state.get('state'), dict)
+        and _each_is(state['state'], lambda one: isinstance(one, dict))
+        and _all(groups, dict)
+        and all(isinstance(group.get('lr'), (int, float, Tensor)) for group in groups)
+    )
+
+
+def _each_is(values: object, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(values, dict) and all(map(holds, values.values()))
+
+
+#: What a run's checkpoint may have beside weights, and tests of it.
+_RUN_PARTS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    'optimizer': lambda content: _is_optimizer(content.get('optimizer')),
+    'param_schedulers': lambda content: (
+        _all(content.get('param_schedulers', []), dict)
+        or _each_is(content['param_schedulers'], lambda one: _all(one, dict))
+    ),
+    'accumulated_gradients': lambda content: _each_is(
+        content.get('accumulated_gradients', {}), lambda x: isinstance(x, Tensor)
+    ),
+    'seed': lambda content: (
+        isinstance(content['meta'].get('seed'), (int, type(None)))
+        and 0 <= (content['meta'].get('seed') or 0) < 2**32
+    ),
+    'message_hub': lambda content: _each_is(
+        content['message_hub']['resumed_keys'], lambda one: isinstance(one, bool)
+    ),
+}
 
 
 def check_tensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
@@ -156,7 +207,7 @@ def _read(path: str | os.PathLike, map_location: Any) -> Any:
             return load_file(path, device='cpu')
         if not start.startswith((b'PK', b'\x80')):  # a zip archive or a pickle
             raise ConfigError(f'{path} is no checkpoint of torch; give one')
-    return torch.load(path, map_location=map_location, weights_only=_SAFELY)
+    return torch.load(path, map_location=map_location, **_SAFELY)
 
 
 def _check_archive(path: str | os.PathLike) -> None:
@@ -196,6 +247,7 @@ def _is_plain(x: object) -> bool:
         and x.layout == torch.strided
         and x.device.type != 'meta'
         and not x.is_quantized
+        and not x.is_complex()
         and x.numel() * x.element_size() <= x.untyped_storage().nbytes()
     )
 

@@ -36,7 +36,7 @@ def check_training(cfg: Config) -> None:
         ConfigError: If it cannot work.
 
     Note:
-        Creates the work directory.
+        Creates the folders of results and checkpoints.
     """
     for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
@@ -49,7 +49,11 @@ def check_training(cfg: Config) -> None:
             f'train_dataloader.dataset is missing in {cfg.filename}; give a dict'
         )
     world_size(cfg.get('launcher', 'none'))
-    check_work_dir(cfg.work_dir)
+    check_writable(cfg.work_dir)
+    option = 'default_hooks.checkpoint.out_dir'
+    folder = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('out_dir')
+    if folder and '://' not in str(folder):
+        check_writable(folder, option, option)
     for loader in ('train_dataloader', 'val_dataloader'):
         if cfg.get(loader):
             check_data(cfg, loader)
@@ -60,16 +64,18 @@ def check_training(cfg: Config) -> None:
             check(cfg, kind)
 
 
-def check_work_dir(work_dir: str) -> None:
-    """Reject a work directory in which nothing can be written."""
+def check_writable(
+    folder: str, what: str = 'the work directory', option: str = '--work-dir'
+) -> None:
+    """Reject a folder in which nothing can be written."""
     try:
-        os.makedirs(work_dir, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir):
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(
-            f'the work directory {work_dir} cannot be written '
-            f'({error.strerror or error}); choose another one with --work-dir'
+            f'{what} {folder} cannot be written ({error.strerror or error}); choose '
+            f'another one with {option}'
         ) from error
 
 

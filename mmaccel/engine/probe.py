@@ -1,6 +1,7 @@
 """A step and a validation step on tiny images, before training."""
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
@@ -46,10 +48,11 @@ def probe_training(runner: Runner) -> None:
     _check_accumulation(runner, cfg)
     wrapped = cast(nn.Module, runner.model)
     model = wrapped.module if is_model_wrapper(wrapped) else wrapped
-    inputs = _tiny_views(cfg)
-    if not inputs:
-        return
+    _check_parameters(model, cfg)
     with keep_random_state():
+        inputs = _tiny_views(cfg)
+        if not inputs:
+            return
         trial = cast(BaseModel, copy.deepcopy(model)).train()
         if isinstance(trial, AccelMixin):
             trial.compile_stages = False
@@ -73,6 +76,26 @@ def _check_accumulation(runner: Runner, cfg: Config) -> None:
             f'{iterations} iterations of the run, so that no update is made; lower it, '
             'or train longer'
         )
+
+
+def _check_parameters(model: Any, cfg: Config) -> None:
+    """Reject a backbone without a parameter to train; warn of settings for none."""
+    trains = isinstance(model, AccelMixin)
+    if trains and not any(p.requires_grad for p in model.backbone.parameters()):
+        raise ConfigError(
+            'model.backbone has no parameter to train; lower '
+            'model.backbone.frozen_stages'
+        )
+    option = 'optim_wrapper.paramwise_cfg.custom_keys'
+    custom = (cfg.optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
+    names = [name for name, _ in model.named_parameters()]
+    for key in custom:
+        if not any(key in name for name in names):
+            print_log(
+                f"{option}.{key} is part of no parameter's name, so it changes nothing",
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _tiny_views(cfg: Config) -> list[Tensor]:

@@ -10,6 +10,7 @@ import fnmatch
 import inspect
 import logging
 import math
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,14 @@ _SECTIONS = (
 _REGISTRIES = [one for one in vars(registry).values() if isinstance(one, Registry)]
 
 #: Top-level settings that tools read, beside those of the runner.
-_OURS = ('auto_scale_lr', 'fast_views', 'test_size', 'baseline', 'custom_imports')
+_OURS = (
+    'auto_scale_lr',
+    'fast_views',
+    'test_size',
+    'baseline',
+    'custom_imports',
+    'extract_dataloader',  # of MMSelfSup's own tools
+)
 _PLAIN = (dict, list, tuple, str, int, float)  # and no import of a new-style config
 
 #: Packages whose annotations tell lists from numbers.
@@ -79,6 +87,8 @@ _READ = {
         'bypass_duplicate',
     },
 }
+
+_CUSTOM_KEYS = 'optim_wrapper.paramwise_cfg.custom_keys'
 
 #: Settings that are flags and that no constructor takes.
 _FLAGS = (
@@ -116,6 +126,8 @@ _READERS = {
     'register_default_hooks': 'default_hooks',
     'register_custom_hooks': 'custom_hooks',
     'build_evaluator': 'val_evaluator',
+    'build_train_loop': 'train_cfg',
+    'scale_lr': 'auto_scale_lr',
 }
 
 
@@ -149,8 +161,36 @@ def _every(one: Range, words: str) -> Range:
     return Range(lambda values: all(map(one.holds, values)), words)
 
 
+def _sides(value: Any) -> bool:
+    sides = value if isinstance(value, (list, tuple)) else (value,)
+    return bool(sides) and all(map(_count(1).holds, sides))
+
+
+_PATH = Range(
+    lambda path: isinstance(path, (str, os.PathLike)) and bool(str(path).strip()),
+    'a path',
+)
+
+
+def _count_or_none(none: str) -> Range:
+    return Range(
+        lambda value: value == -1 or _count(1).holds(value),
+        f'a whole number of 1 or more, or -1 for {none}',
+    )
+
+
 #: By option, with patterns; what is None, or absent, is left to its constructor.
 _RANGES = {
+    'load_from': _PATH,
+    'work_dir': _PATH,
+    'model.pretrained': _PATH,
+    'train_dataloader.dataset*.data_root': _PATH,
+    'train_dataloader.dataset*.size': Range(
+        _sides, 'a whole number of 1 or more, or one each for rows and columns'
+    ),
+    'default_hooks.checkpoint.out_dir': _PATH,
+    'default_hooks.checkpoint.interval': _count_or_none('never'),
+    'default_hooks.checkpoint.max_keep_ckpts': _count_or_none('no limit'),
     'model.momentum': _number(0, 1, open_=True),
     'model.queue_len': _count(1),
     'model.feat_dim': _count(1),
@@ -167,6 +207,11 @@ _RANGES = {
     'model*.epsilon': _number(0, open_=True),
     'model*.sinkhorn_iterations': _count(1),
     'model*.num_prototypes': _count(1),
+    'model*.loss_weight': _number(0, open_=True),
+    'model*.crops_for_assign': Range(
+        lambda views: bool(views) and len(set(views)) == len(views),
+        'a list of different views, one or more',
+    ),
     '*_dataloader.batch_size': _count(1),
     '*_dataloader.num_workers': _count(0),
     '*_dataloader.prefetch_factor': _count(1),
@@ -180,11 +225,13 @@ _RANGES = {
     'train_cfg.max_iters': _count(1),
     'train_cfg.val_interval': _count(1),
     'optim_wrapper.accumulative_counts': _count(1),
-    'optim_wrapper.optimizer.lr': _number(0),
+    'optim_wrapper.optimizer.lr': _number(0, open_=True),
     'optim_wrapper.optimizer.momentum': _number(0, 1),
     'optim_wrapper.optimizer.weight_decay': _number(0),
+    'optim_wrapper.paramwise_cfg.*_mult': _number(0),
+    'optim_wrapper.paramwise_cfg.custom_keys.*_mult': _number(0),
     'optim_wrapper.clip_grad.max_norm': _number(0, open_=True),
-    'param_scheduler.*.T_max': _count(1),
+    'param_scheduler.*.T_max': _number(0, open_=True),
     'param_scheduler.*.step_size': _count(1),
     'auto_scale_lr.base_batch_size': _count(1),
 }
@@ -202,6 +249,12 @@ def check_settings(cfg: Config) -> None:
     Note:
         Warns of top-level settings that nothing reads.
     """
+    for name, value in _section(cfg, _CUSTOM_KEYS).items():
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f'{_CUSTOM_KEYS}.{name}={value!r} is not possible; give a dict, such '
+                'as dict(lr_mult=0.1)'
+            )
     for name, near in misspelt_sections(cfg).items():
         print_log(
             f'Nothing reads the setting {name}; did you mean {near}?',
@@ -221,6 +274,12 @@ def check_settings(cfg: Config) -> None:
         value = _section(cfg, section).get(name)
         if value is not None and not isinstance(value, bool):
             raise ConfigError(f'{option}={value!r} is neither True nor False')
+    scaling = _section(cfg, 'auto_scale_lr')
+    if scaling.get('enable') and scaling.get('base_batch_size') is None:
+        raise ConfigError(
+            'auto_scale_lr.base_batch_size is missing; give the total batch that the '
+            'learning rate is for'
+        )
     _check_hooks(cfg)
     _check_file_names(cfg)
 
@@ -229,8 +288,14 @@ def misspelt_sections(cfg: Config) -> dict[str, str]:
     """Settings that nothing reads, each with the name it resembles."""
     runners = inspect.signature(Runner.__init__).parameters
     found = {}
-    for section, known in {'': {*runners, *_OURS}, **_READ}.items():
-        for name, value in _section(cfg, section).items():
+    places = {'': {*runners, *_OURS}, **_READ}
+    sections = [(place, _section(cfg, place), known) for place, known in places.items()]
+    sections += [
+        (f'{_CUSTOM_KEYS}.{name}', value, {'lr_mult', 'decay_mult', 'lars_exclude'})
+        for name, value in _section(cfg, _CUSTOM_KEYS).items()
+    ]
+    for section, values, known in sections:
+        for name, value in values.items():
             near = difflib.get_close_matches(name, known, 1, 0.8)
             if near and name not in known and isinstance(value, _PLAIN):
                 found[f'{section}.{name}'.lstrip('.')] = f'{section}.{near[0]}'
@@ -255,6 +320,13 @@ def explain(error: BaseException, cfg: Config) -> str | None:
     Returns:
         str, optional: One sentence; None where no part was being built.
     """
+    resumed = _resumed(error.__traceback__)
+    if resumed:
+        return (
+            f'{resumed} does not fit this run ({type(error).__name__}: {error}); '
+            'resume with the config it was trained with, or start from its weights '
+            'with --cfg-options load_from=FILE'
+        )
     found = list(_places(error.__traceback__, cfg))
     if not found:
         return None
@@ -265,7 +337,9 @@ def explain(error: BaseException, cfg: Config) -> str | None:
         return f'{option} has no type, and nothing that stands in for it'
     unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
     if unknown:
-        return _unknown(f'{option}.{unknown[1]}', _class(part, scope))
+        places = [p for p, inside in _nested(part, option) if unknown[1] in inside]
+        taker = _class(part, scope) if option in places else None
+        return _unknown(f'{(places or [option])[0]}.{unknown[1]}', taker)
     missing = re.search(r'missing \d+ required positional arguments?: (.*)', text)
     if missing:
         return f'{option} lacks {missing[1]}, which {kind} needs'
@@ -280,6 +354,8 @@ def explain(error: BaseException, cfg: Config) -> str | None:
         text = text or _failed_line(error)
         if 'out_indices' in text:
             text += '; mmselfsup.ResNet counts stages from 1, those of mmcls from 0'
+    if option == 'model.data_preprocessor':
+        option += ', or what pipeline and collate_fn of the data loader give it,'
     if isinstance(error, ValueError):  # words for a reader
         return f'{option}: {text}'
     what = f'{option} ({kind})' if kind else option
@@ -290,10 +366,10 @@ def _unknown(option: str, kind: Callable | None) -> str:
     """What to say of an argument that a class or a function does not take."""
     known = arguments(kind)
     near = difflib.get_close_matches(option.rpartition('.')[2], known, 1)
-    taker = getattr(kind, '__name__', 'what takes it')
-    return f'{option} is unknown to {taker}' + (
-        f'; did you mean {near[0]}?' if near else ''
-    )
+    name = getattr(kind, '__name__', None)
+    taker = f' to {name}' if name else ''
+    hint = f'; did you mean {near[0]}?' if near else ''
+    return f'{option} is unknown{taker}{hint}'
 
 
 def _failed_line(error: BaseException) -> str:
@@ -353,6 +429,9 @@ def _nested(cfg: Any, option: str) -> Iterator[tuple[str, Mapping]]:
 
 def _options(cfg: Config) -> Iterator[tuple[str, Any]]:
     """Each setting that is no dict, with its option."""
+    for name, value in cfg.items():
+        if not isinstance(value, Mapping):
+            yield name, value
     for section in (*_SECTIONS, 'auto_scale_lr'):
         for option, part in _nested(cfg.get(section), section):
             for key, value in part.items():
@@ -368,6 +447,8 @@ def _check_kind(option: str, kind: Callable, name: str, value: Any) -> None:
             raise ConfigError(_unknown(option, kind))
         return
     words = _kinds(found)
+    if 'int' in words and option.startswith('param_scheduler.'):
+        words = {*words, 'float'}  # parts of epochs, whatever MMEngine's types say
     if isinstance(value, (list, tuple)) and not kind.__module__.startswith(_EXACT):
         return  # where a number is told of, too
     wanted = _wanted(words)
@@ -522,6 +603,15 @@ def _places(trace: TracebackType | None, cfg: Config) -> Iterator[tuple[str, Any
         elif name in _READERS:
             yield _READERS[name], cfg.get(_READERS[name])
         trace = trace.tb_next
+
+
+def _resumed(trace: TracebackType | None) -> str | None:
+    """The checkpoint that was being resumed when an error was raised."""
+    while trace is not None:
+        if trace.tb_frame.f_code is Runner.resume.__code__:
+            return trace.tb_frame.f_locals.get('filename')
+        trace = trace.tb_next
+    return None
 
 
 def _find(cfg: Config, part: Mapping) -> list[tuple[str, Mapping]]:

@@ -191,10 +191,11 @@ def check_pretrained(model: nn.Module) -> None:
                 continue
             path = one.get('checkpoint')
             if not path:
+                option = f'model.{re.sub("^module.?", "", name)}'.rstrip('.')
                 raise ConfigError(
-                    f'{name} has no pretrained weights; give --pretrained '
+                    f'{option} has no pretrained weights; give --pretrained '
                     'CHECKPOINT, or train from random weights with --cfg-options '
-                    f'model.{re.sub("^module.", "", name)}.init_cfg=None'
+                    f'{option}.init_cfg=None'
                 )
             if '://' not in path:
                 key = (path, one.get('prefix') or '')

@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from mmselfsup.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader, Dataset
 
-from mmaccel.engine.preflight import check_work_dir
+from mmaccel.engine.preflight import check_writable
 from mmaccel.engine.weights import PREFIX, load_backbone
 from mmaccel.errors import ConfigError
 from mmaccel.models.utils.backbones import stage_names
@@ -212,7 +212,7 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
     configs = labelled_sets(cfg, args.data_root)
     dataset = dataset_name(configs['test'])
     args.work_dir = args.work_dir or default_work_dir(args, dataset)
-    check_work_dir(args.work_dir)
+    check_writable(args.work_dir)
 
     stages = feature_names(model) if 'stages' in args.metrics else ['Final']
     with _timed('features'):

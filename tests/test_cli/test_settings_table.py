@@ -9,9 +9,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
 
 from tests.builders import moco_config, simclr_config, swav_config
 from tests.folder_run import write_config, write_images
@@ -19,6 +17,7 @@ from tests.processes import exit_code
 
 WORKS = None
 DATA = 'train_dataloader.dataset'
+PARAMWISE = 'optim_wrapper.paramwise_cfg.custom_keys'
 CROP = dict(type='RandomResizedCrop', size=32, scale=(0.3, 1.0))
 WINDOWS = dict(type='HardPairCropLayer', after_stages=(1, 2))
 HOOK = dict(type='PartialBackpropHook')
@@ -165,6 +164,8 @@ ROWS = {
         ({'optim_wrapper.clip_grad': dict(max_norm=0)}, 'max_norm'),
         ({'param_scheduler.0.T_max': 0}, 'T_max=0'),
         ({'param_scheduler.0.T_max': '2'}, 'T_max'),
+        ({'param_scheduler.0.T_max': 1.5}, WORKS),
+        ({'param_scheduler.0.end': 1.0}, WORKS),
         ({'param_scheduler.0.type': 'CosinAnnealingLR'}, 'CosineAnnealingLR'),
         ({'param_scheduler': None}, WORKS),
         ({'train_cfg.max_epochs': '1'}, 'max_epochs'),
@@ -216,6 +217,37 @@ ROWS = {
             {'optim_wrapper.paramwise_cfg': dict(custom_key={})},
             'WARNING.*paramwise_cfg.custom_key.*custom_keys',
         ),
+        (
+            {'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bckbone={}))},
+            'WARNING.*custom_keys.bckbone is part of no parameter',
+        ),
+        (
+            {PARAMWISE: dict(neck=dict(lr_mul=0.1))},
+            'WARNING.*custom_keys.neck.lr_mul.*lr_mult',
+        ),
+        ({PARAMWISE: dict(neck=0.1)}, 'custom_keys.neck=0.1'),
+        ({PARAMWISE: dict(neck=dict(lr_mult='1'))}, 'custom_keys.neck.lr_mult'),
+        ({'optim_wrapper.paramwise_cfg': dict(norm_decay_mult='0')}, 'norm_decay_mult'),
+        ({'optim_wrapper.optimizer.lr': 0}, 'optim_wrapper.optimizer.lr=0'),
+        ({'optim_wrapper.clip_grad': dict(max_nrm=1)}, 'clip_grad.max_nrm'),
+        ({'model.head.loss.loss_weight': -1.0}, 'head.loss.loss_weight=-1'),
+        ({'model.backbone.frozen_stages': 4}, 'frozen_stages'),
+        ({'model.backbone.frozen_stages': 1}, WORKS),
+        (model(init_cfg=dict(type='Pretrained')), '^model has no pretrained'),
+        (model(pretrained=3), 'model.pretrained=3'),
+        ({'train_cfg.by_epoch': True}, 'train_cfg'),
+        ({'load_from': 3}, 'load_from=3'),
+        ({'load_from': ''}, 'load_from='),
+        ({'default_hooks.checkpoint.out_dir': '/dev/null'}, 'checkpoint.out_dir'),
+        ({'default_hooks.checkpoint.interval': 0}, 'checkpoint.interval=0'),
+        ({'default_hooks.checkpoint.interval': -1}, WORKS),
+        ({'train_dataloader.collate_fn': dict(type='pseudo_collate')}, 'collate_fn'),
+        ({f'{DATA}.data_root': 3}, f'{DATA}.data_root=3'),
+        ({f'{DATA}.pipeline': []}, 'pipeline'),
+        ({f'{DATA}.pipeline.1.transforms': [[dict(CROP, size=0)]]}, 'size=0'),
+        ({f'{DATA}.pipeline.1.transforms': [[dict(CROP, size=-8)]]}, 'size=-8'),
+        ({'auto_scale_lr': dict(enable=True)}, 'auto_scale_lr.base_batch_size'),
+        ({'extract_dataloader': dict(batch_size=1)}, WORKS),
         ({'modle.momentum': 0.9}, 'WARNING.*modle.*model'),
         ({'train_dataloder.batch_size': 4}, 'WARNING.*train_dataloder'),
         ({'fast_view': True}, 'WARNING.*fast_view'),
@@ -242,6 +274,8 @@ ROWS = {
     ],
     'accel-swav': [
         ({'model.head.loss.crops_for_assign': [0, 2]}, 'crops_for_assign'),
+        ({'model.head.loss.crops_for_assign': []}, 'crops_for_assign'),
+        ({'model.head.loss.crops_for_assign': [0, 0]}, 'crops_for_assign'),
         ({'model.head.loss.num_crops': [3]}, 'view'),
         ({'model.head.loss.feat_dim': 24}, 'feat_dim'),
         ({'model.head.loss.temperature': 0}, 'temperature'),
@@ -297,11 +331,8 @@ def start(tmp_path, images, capfd, method, changes):
     if cfg.get('val_dataloader'):
         cfg.val_dataloader.dataset.data_root = str(images)
     cfg.dump(str(path))
-    for kind in (MMLogger, MessageHub, Visualizer, DefaultScope):  # of trainings before
-        kind._instance_dict.clear()
+    DefaultScope._instance_dict.clear()  # of trainings before
     code = exit_code('train', path, '--work-dir', tmp_path / 'out', '--seed', 0)
-    for visualizer in Visualizer._instance_dict.values():
-        visualizer.close()  # its threads: tests that follow fork
     return code, ''.join(capfd.readouterr())
 
 

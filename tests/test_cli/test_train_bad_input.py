@@ -130,7 +130,7 @@ def test_setting_of_a_component_of_others(tmp_path, images):
     options = {'nesterov': True, 'momentum': 0}
     options = {f'optim_wrapper.optimizer.{k}': v for k, v in options.items()}
     text = start(tmp_path, images, **options)
-    assert text.startswith('error: optim_wrapper: Nesterov momentum requires')
+    assert text.startswith('error: optim_wrapper.optimizer: Nesterov momentum requires')
     assert text.endswith('(MMACCEL_DEBUG=1 shows where)')
 
 
@@ -195,7 +195,7 @@ def test_accel_model_without_its_hook_is_warned_of(tmp_path, images):
     assert run_tool('train', config, '--work-dir', str(tmp_path / 'o'), log=log) == 0
     warning, _, training = log.read_text().partition('Epoch(train)')
     assert 'runs without PartialBackpropHook: only the last exit is trained' in warning
-    assert 'loss_exit4' in training and 'loss_exit1' not in training
+    assert '(exits - - - ' in training
 
 
 def test_debug_shows_the_traceback(tmp_path, images, monkeypatch):

@@ -12,15 +12,24 @@ from packaging.version import Version
 from torch import nn
 
 from mmaccel.cli import main
+from mmaccel.compat.safe_checkpoints import PlainPickle
+from mmaccel.engine import checkpoint_reader
 from mmaccel.engine.checkpoint_reader import read_checkpoint, read_run
 from mmaccel.engine.weights import read_weights
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.recipe import describe, parse_config
 from tests.folder_run import write_config, write_images
 
-pytestmark = pytest.mark.skipif(
-    Version(torch.__version__) < Version('2.6'), reason='torch.load loads anything here'
-)
+
+@pytest.fixture(params=[True, False], ids=['by torch', 'before 2.6'])
+def reader(request, monkeypatch):
+    """Each way of reading, whatever this torch's own is."""
+    if request.param:
+        if Version(torch.__version__) < Version('2.6'):
+            pytest.skip('this torch reads anything')
+        return
+    options = dict(weights_only=False, pickle_module=PlainPickle)
+    monkeypatch.setattr(checkpoint_reader, '_SAFELY', options)
 
 
 class Call:
@@ -107,14 +116,14 @@ OTHERS = {
 
 
 @pytest.mark.parametrize('kind', OTHERS)
-def test_what_is_no_checkpoint_is_told_by_its_cause(kind, tmp_path):
+def test_what_is_no_checkpoint_is_told_by_its_cause(kind, tmp_path, reader):
     write_other(tmp_path / 'x.pth', kind)
     with pytest.raises(ConfigError, match=OTHERS[kind][1]):
         read_weights(tmp_path / 'x.pth')
 
 
 @pytest.mark.parametrize('kind', HOSTILE)
-def test_nothing_hostile_is_read(kind, tmp_path, monkeypatch):
+def test_nothing_hostile_is_read(kind, tmp_path, monkeypatch, reader):
     monkeypatch.chdir(tmp_path)
     torch.save(contents(HOSTILE[kind]), 'x.pth')
     kept = np.dtype('f8').str
@@ -200,6 +209,29 @@ def test_a_foreign_checkpoint_is_no_run(tmp_path):
         read_run(tmp_path / 'epoch_7.pth')
 
 
+SGD = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9).state_dict()
+ODD = {
+    'optimizer': [3, dict(state=[1], param_groups=[]), dict(SGD, param_groups=[1])],
+    'param_schedulers': ['x', [3], 3],
+    'accumulated_gradients': [3, {'a': 3}],
+}
+
+
+def test_a_runs_parts_are_those_of_a_run(tmp_path):
+    plain = contents(None)
+    plain.update(optimizer=SGD, param_schedulers=[dict(last_step=1)])
+    torch.save(plain, tmp_path / 'x.pth')
+    assert read_run(tmp_path / 'x.pth')['optimizer'] == SGD
+    for name, values in ODD.items():
+        for value in values:
+            torch.save({**plain, name: value}, tmp_path / 'x.pth')
+            with pytest.raises(ConfigError, match=name):
+                read_run(tmp_path / 'x.pth')
+    torch.save({**plain, 'meta': dict(epoch=1, iter=4, seed='x')}, tmp_path / 'x.pth')
+    with pytest.raises(ConfigError, match='seed'):
+        read_run(tmp_path / 'x.pth')
+
+
 @pytest.mark.parametrize(
     'text',
     ['a = ' + '-' * 100_000 + '1', 'a = {[1]}', 'a = ' + '[' * 5000, 'model = [1]'],
@@ -209,7 +241,7 @@ def test_config_texts_from_anyone_are_read_or_left(text):
     assert describe(parse_config(text)) == (None, None)
 
 
-def test_a_flipped_bit_of_the_directory_is_found(tmp_path):
+def test_a_flipped_bit_of_the_directory_is_found(tmp_path, reader):
     weights = {f'w{n}': torch.randn(4) for n in range(3)}
     torch.save(dict(state_dict=weights), tmp_path / 'x.pth')
     content = (tmp_path / 'x.pth').read_bytes()
@@ -225,7 +257,7 @@ def test_a_flipped_bit_of_the_directory_is_found(tmp_path):
         assert all(torch.equal(read[name], x) for name, x in weights.items()), bit
 
 
-def test_arrays_are_numpys_own_once_saved_again(tmp_path):
+def test_arrays_are_numpys_own_once_saved_again(tmp_path, reader):
     history = HistoryBuffer([1.0, 2.0], [1, 1])
     torch.save(dict(history=history), tmp_path / 'x.pth')
     read = read_checkpoint(tmp_path / 'x.pth')['history']

@@ -78,7 +78,7 @@ def test_a_first_start_with_resume_begins_from_load_from(tmp_path):
     runs = Runs(tmp_path)
     assert runs.start('before', '--seed', '1') == 0
     begin = str(tmp_path / 'before' / 'out' / 'epoch_2.pth')
-    options = {RATE: 0.0, 'load_from': begin, 'optim_wrapper.optimizer.momentum': 0}
+    options = {RATE: 1e-30, 'load_from': begin, 'optim_wrapper.optimizer.momentum': 0}
     assert runs.start('after', '--resume', '--seed', '2', **options) == 0
     old, new = (
         runs.checkpoint(name, 'epoch_2.pth')['state_dict']['backbone.conv1.weight']

@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill, a full disk and a wrong config."""
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmselfsup.registry import HOOKS
 from mmselfsup.utils import get_model
@@ -70,6 +72,13 @@ class SafeCheckpointHook(CheckpointHook):
         if not fits:
             raise ConfigError(_misfit(runner, found))
         if runner._resume:
+            if 'optimizer' not in checkpoint:
+                print_log(
+                    'The checkpoint has no state of the optimizer: its averages, such '
+                    'as momentum, begin anew',
+                    logger='current',
+                    level=logging.WARNING,
+                )
             use_config_schedule(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
@@ -161,7 +170,14 @@ class SafeCheckpointHook(CheckpointHook):
         info = runner.message_hub.runtime_info
         best = {value for name, value in info.items() if name.startswith('best_ckpt')}
         for path in set(expired) - best:
-            self.file_backend.remove(path)
+            if self._is_ours(path):
+                self.file_backend.remove(path)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a file is in our folder: a resumed checkpoint may name any."""
+        if not isinstance(self.file_backend, LocalBackend):
+            return path.startswith(self.out_dir)
+        return Path(path).resolve().parent == Path(self.out_dir).resolve()
 
 
 def _check_finite(runner: Runner) -> None:

@@ -1,0 +1,225 @@
+"""What a training step asks of a GPU: kernels, bytes, waits, collectives."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ROOT = Path(__file__).resolve().parents[1]
+_HERE = Path(__file__).resolve().parent
+
+#: Operators that only describe memory, or get it.
+_NO_KERNEL = {
+    'alias',
+    'as_strided',
+    'detach',
+    'empty',
+    'empty_like',
+    'empty_strided',
+    'lift_fresh',
+    'new_empty',
+    'new_empty_strided',
+    'resize_',
+    'set_',
+    '_reshape_alias',
+    '_unsafe_view',
+    '_local_scalar_dense',
+}
+
+#: Operators whose result has as many rows as there are hits: the host has to know.
+_COUNTED_ON_HOST = {'nonzero', 'masked_select', '_unique2', 'unique_dim'}
+
+
+class Wait(NamedTuple):
+    """A place where the host waits for the device."""
+
+    place: str  # file and line of the innermost frame outside torch
+    ours: bool  # whether that file is mmaccel's
+    operator: str
+
+
+class Collective(NamedTuple):
+    """A call of torch.distributed."""
+
+    name: str
+    device: str
+    elements: int
+
+
+@dataclass
+class Counts:
+    """What was counted.
+
+    Args:
+        launches (int): Kernels; a fused ``_foreach_`` call is one.
+        moved (int): Bytes that they read and write.
+        waits (list[Wait]): Copies that block the host, and values that it reads.
+        collectives (list[Collective]): In their order.
+        slow (Counter): ``_foreach_`` calls that CUDA runs tensor by tensor.
+        operators (Counter): Kernels by operator.
+        movers (Counter): Bytes by operator and the shape of its largest tensor.
+    """
+
+    launches: int = 0
+    moved: int = 0
+    waits: list[Wait] = field(default_factory=list)
+    collectives: list[Collective] = field(default_factory=list)
+    slow: Counter = field(default_factory=Counter)
+    operators: Counter = field(default_factory=Counter)
+    movers: Counter = field(default_factory=Counter)
+
+    @property
+    def our_waits(self) -> list[Wait]:
+        """Waits that mmaccel's own files cause."""
+        return [wait for wait in self.waits if wait.ours]
+
+
+class StepCounter(TorchDispatchMode):
+    """Counts what is dispatched within its block, on tensors that need no data.
+
+    Values that the host asks for are made up: 1, 1.0 or True.
+
+    Attributes:
+        counts (Counts): What was counted so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counts()
+        self._pinned: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run an operator and count it."""
+        kwargs = kwargs or {}
+        name = func._schema.name.partition('::')[2]
+        given = _tensors((args, kwargs))
+        if name == '_pin_memory':
+            self._pinned.append(args[0])
+            return args[0]
+        if name == '_local_scalar_dense':
+            if _on_gpu(given):
+                self._wait(name)
+            return _stand_in(args[0].dtype)
+        if name == 'nonzero':
+            if _on_gpu(given):
+                self._wait(name)
+            return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
+        result = func(*args, **kwargs)
+        if func._schema.name.startswith('prim::'):  # such as a tensor's device
+            return result
+        if func._schema.name.startswith('c10d::'):
+            self._collect(name, given)
+        else:
+            self._count(func, name, given, args, result)
+        return result
+
+    def _count(
+        self, func: Any, name: str, given: list[Tensor], args: tuple, result: Any
+    ) -> None:
+        made = _tensors(result)
+        if not _on_gpu([*given, *made]):
+            return
+        copied = name in ('_to_copy', 'copy_')
+        if name in _COUNTED_ON_HOST or (copied and self._blocks(name, args, made)):
+            self._wait(name)
+        elif name in ('index', 'index_put_', '_index_put_impl_'):
+            indices = [x for x in args[1] if x is not None]
+            if any(x.device.type == 'cpu' or x.dtype == torch.bool for x in indices):
+                self._wait(name)
+        empty = bool(made) and not any(x.numel() for x in made)
+        if name in _NO_KERNEL or func.is_view or empty:
+            return
+        launches = 1
+        if name.startswith('_foreach_') and not _is_fast(args):
+            launches = max(len(x) for x in args if isinstance(x, (list, tuple)))
+            self.counts.slow[name] += 1
+        self.counts.launches += launches
+        self.counts.operators[name] += launches
+        # read once each, and written, in place too
+        tensors = [*{id(x): x for x in given}.values(), *made]
+        tensors = [x for x in tensors if x.device.type == 'cuda']
+        moved = sum(x.numel() * x.element_size() for x in tensors)
+        self.counts.moved += moved
+        if tensors:
+            largest = max(tensors, key=Tensor.numel)
+            self.counts.movers[f'{name} {tuple(largest.shape)}'] += moved
+
+    def _blocks(self, name: str, args: tuple, made: list[Tensor]) -> bool:
+        """Whether a copy between devices makes the host wait."""
+        target, source = (args[0], args[1]) if name == 'copy_' else (made[0], args[0])
+        if target.device.type == source.device.type:
+            return False
+        return source.device.type == 'cuda' or not any(
+            source is x for x in self._pinned
+        )
+
+    def _collect(self, name: str, given: list[Tensor]) -> None:
+        device = given[0].device.type if given else 'none'
+        elements = sum(x.numel() for x in given)
+        self.counts.collectives.append(Collective(name, device, elements))
+
+    def _wait(self, operator: str) -> None:
+        place, ours = _place()
+        self.counts.waits.append(Wait(place, ours, operator))
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [x for x in pytree.tree_leaves(values) if isinstance(x, Tensor)]
+
+
+def _on_gpu(tensors: list[Tensor]) -> bool:
+    return any(x.device.type == 'cuda' for x in tensors)
+
+
+def _stand_in(dtype: torch.dtype) -> bool | int | float:
+    if dtype == torch.bool:
+        return True
+    return 1.0 if dtype.is_floating_point else 1
+
+
+def _is_fast(args: tuple) -> bool:
+    """Whether CUDA runs a ``_foreach_`` call in a few kernels: ATen's own rules."""
+    lists = [x for x in args if isinstance(x, (list, tuple))]
+    for rows in zip(*lists):
+        tensors = [x for x in rows if isinstance(x, Tensor)]
+        if any(x.dim() == 0 and x.device.type == 'cuda' for x in tensors[1:]):
+            continue
+        if len({x.stride() for x in tensors if x.dim()}) > 1:
+            return False
+    every = [x for one in lists for x in one if isinstance(x, Tensor)]
+    return len({(x.dtype, x.device.type) for x in every}) <= 1
+
+
+def _frames() -> Iterator[Any]:
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _place() -> tuple[str, bool]:
+    """File and line that caused an operator, and whether the file is ours."""
+    for frame in _frames():
+        path = Path(frame.f_code.co_filename)
+        if _HERE in path.parents or 'torch' in path.parts or path.name == 'mock.py':
+            continue
+        if 'site-packages' not in path.parts and _ROOT not in path.parents:
+            continue
+        ours = _ROOT in path.parents
+        shown = path.relative_to(_ROOT.parent if ours else _packages(path))
+        return f'{shown}:{frame.f_lineno}', ours
+    return 'torch', False
+
+
+def _packages(path: Path) -> Path:
+    parts = path.parts
+    return Path(*parts[: parts.index('site-packages') + 1])
