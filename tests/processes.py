@@ -25,8 +25,16 @@ _FORK = multiprocessing.get_context('fork')
 
 def load_tool(name):
     """Module of a script in tools/, such as ``dataset_converters/cifar10``."""
-    module_name = 'tools_' + name.replace('/', '_')
-    spec = spec_from_file_location(module_name, TOOLS / f'{name}.py')
+    return _load(TOOLS / f'{name}.py', 'tools_' + name.replace('/', '_'))
+
+
+def load_benchmark(name):
+    """Module of a script in benchmarks/."""
+    return _load(ROOT / 'benchmarks' / f'{name}.py', f'benchmarks_{name}')
+
+
+def _load(path, module_name):
+    spec = spec_from_file_location(module_name, path)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

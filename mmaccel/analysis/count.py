@@ -2,15 +2,17 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 _ROOT = Path(__file__).resolve().parents[1]
 _HERE = Path(__file__).resolve().parent
@@ -19,6 +21,7 @@ _HERE = Path(__file__).resolve().parent
 _NO_KERNEL = {
     'alias',
     'as_strided',
+    'as_strided_',
     'detach',
     'empty',
     'empty_like',
@@ -34,7 +37,13 @@ _NO_KERNEL = {
 }
 
 #: Operators whose result has as many rows as there are hits: the host has to know.
-_COUNTED_ON_HOST = {'nonzero', 'masked_select', '_unique2', 'unique_dim'}
+_COUNTED_ON_HOST = {'nonzero', 'masked_select', 'unique_consecutive'}
+
+#: Integers are computed up to this many.
+_LARGEST_SHADOW = 1 << 20
+
+
+_FACTORIES = ('arange', 'eye', 'full', 'ones', 'randint', 'randperm', 'zeros')
 
 
 class Wait(NamedTuple):
@@ -63,6 +72,7 @@ class Counts:
         waits (list[Wait]): Copies that block the host, and values that it reads.
         collectives (list[Collective]): In their order.
         slow (Counter): ``_foreach_`` calls that CUDA runs tensor by tensor.
+        relaid (int): Convolutions whose maps are not channels-last.
         operators (Counter): Kernels by operator.
         movers (Counter): Bytes by operator and the shape of its largest tensor.
     """
@@ -72,6 +82,7 @@ class Counts:
     waits: list[Wait] = field(default_factory=list)
     collectives: list[Collective] = field(default_factory=list)
     slow: Counter = field(default_factory=Counter)
+    relaid: int = 0
     operators: Counter = field(default_factory=Counter)
     movers: Counter = field(default_factory=Counter)
 
@@ -82,17 +93,24 @@ class Counts:
 
 
 class StepCounter(TorchDispatchMode):
-    """Counts what is dispatched within its block, on tensors that need no data.
+    """Counts what is dispatched within its block, on tensors without data.
 
-    Values that the host asks for are made up: 1, 1.0 or True.
+    Whole numbers and truth values that follow from others are computed beside, so that
+    the host takes the turns that it would; what depends on floats is made up: 1, 1.0 or
+    True, and every row a hit.
+
+    Args:
+        shadows (MutableMapping[Tensor, Tensor], optional): Values of tensors of whole
+            numbers, which are kept up to date. Defaults to none.
 
     Attributes:
         counts (Counts): What was counted so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shadows: MutableMapping[Tensor, Tensor] | None = None) -> None:
         super().__init__()
         self.counts = Counts()
+        self.shadows = WeakTensorKeyDictionary() if shadows is None else shadows
         self._pinned: list[Tensor] = []
 
     def __torch_dispatch__(
@@ -100,6 +118,12 @@ class StepCounter(TorchDispatchMode):
     ) -> Any:
         """Run an operator and count it."""
         kwargs = kwargs or {}
+        if func._schema.name.startswith('prim::'):  # such as a tensor's device
+            return func(*args, **kwargs)
+        with self:  # what is made of others is these
+            result = func.decompose(*args, **kwargs)
+        if result is not NotImplemented:
+            return result
         name = func._schema.name.partition('::')[2]
         given = _tensors((args, kwargs))
         if name == '_pin_memory':
@@ -108,19 +132,62 @@ class StepCounter(TorchDispatchMode):
         if name == '_local_scalar_dense':
             if _on_gpu(given):
                 self._wait(name)
-            return _stand_in(args[0].dtype)
-        if name == 'nonzero':
-            if _on_gpu(given):
-                self._wait(name)
-            return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
-        result = func(*args, **kwargs)
-        if func._schema.name.startswith('prim::'):  # such as a tensor's device
-            return result
+            known = self._value(args[0])
+            with unset_fake_temporarily():
+                return _stand_in(args[0].dtype) if known is None else known.item()
+        real = self._computed(func, args, kwargs, given)
+        masks = _masks(args) if name == 'index' else []
+        if name in _COUNTED_ON_HOST or masks:
+            result = self._chosen(name, args, masks, real)
+        else:
+            result = func(*args, **kwargs)
+        for made, value in zip(_tensors(result), _tensors(real)):
+            if not made.is_floating_point() and value.numel() <= _LARGEST_SHADOW:
+                self.shadows[made] = value
         if func._schema.name.startswith('c10d::'):
             self._collect(name, given)
         else:
             self._count(func, name, given, args, result)
         return result
+
+    def _computed(self, func: Any, args: tuple, kwargs: dict, given: list) -> Any:
+        """What an operator makes of whole numbers; None where it is not known."""
+        known = all(self._value(x) is not None for x in given)
+        if not known or func._schema.name.startswith('c10d::'):
+            if func._schema.is_mutable and args and isinstance(args[0], Tensor):
+                self.shadows.pop(args[0], None)
+            return None
+        if not given and not func.__name__.startswith(_FACTORIES):
+            return None
+
+        def real(x: Any) -> Any:
+            return self._value(x) if isinstance(x, Tensor) else x
+
+        options = {key: pytree.tree_map(real, x) for key, x in kwargs.items()}
+        if 'device' in options:
+            options['device'] = torch.device('cpu')
+        options.pop('pin_memory', None)
+        with unset_fake_temporarily():
+            return func(*pytree.tree_map(real, args), **options)
+
+    def _value(self, x: Tensor) -> Tensor | None:
+        """What a tensor holds, where that is known."""
+        real = not isinstance(x, FakeTensor) and x.device.type == 'cpu'
+        return x if real else self.shadows.get(x)
+
+    def _chosen(self, name: str, args: tuple, masks: list, real: Any) -> Any:
+        """Empty tensors of the rows that a mask, or what is not zero, chooses."""
+        if real is not None:
+            made = [args[0].new_empty(x.shape, dtype=x.dtype) for x in _tensors(real)]
+            return made[0] if isinstance(real, Tensor) else tuple(made)
+        mask = masks[0] if masks else args[-1]
+        known = self._value(mask)
+        with unset_fake_temporarily():
+            rows = mask.numel() if known is None else int(known.count_nonzero())
+        if name == 'nonzero':
+            return mask.new_empty((rows, mask.dim()), dtype=torch.long)
+        shape = args[0].shape[mask.dim() :] if masks else ()
+        return args[0].new_empty((rows, *shape))
 
     def _count(
         self, func: Any, name: str, given: list[Tensor], args: tuple, result: Any
@@ -142,6 +209,10 @@ class StepCounter(TorchDispatchMode):
         if name.startswith('_foreach_') and not _is_fast(args):
             launches = max(len(x) for x in args if isinstance(x, (list, tuple)))
             self.counts.slow[name] += 1
+        if name == 'convolution' and not args[0].is_contiguous(
+            memory_format=torch.channels_last
+        ):
+            self.counts.relaid += 1
         self.counts.launches += launches
         self.counts.operators[name] += launches
         # read once each, and written, in place too
@@ -156,7 +227,7 @@ class StepCounter(TorchDispatchMode):
     def _blocks(self, name: str, args: tuple, made: list[Tensor]) -> bool:
         """Whether a copy between devices makes the host wait."""
         target, source = (args[0], args[1]) if name == 'copy_' else (made[0], args[0])
-        if target.device.type == source.device.type:
+        if {target.device.type, source.device.type} != {'cpu', 'cuda'}:
             return False
         return source.device.type == 'cuda' or not any(
             source is x for x in self._pinned
@@ -174,6 +245,10 @@ class StepCounter(TorchDispatchMode):
 
 def _tensors(values: Any) -> list[Tensor]:
     return [x for x in pytree.tree_leaves(values) if isinstance(x, Tensor)]
+
+
+def _masks(args: tuple) -> list[Tensor]:
+    return [x for x in args[1] if x is not None and x.dtype == torch.bool]
 
 
 def _on_gpu(tensors: list[Tensor]) -> bool:

@@ -7,17 +7,21 @@ the backward pass, whose engine asks the driver for a context.
 
 import heapq
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmaccel.models.plan import StepPlan
 
-from .count import StepCounter
+from .count import Counts, StepCounter
 from .numerics import Numerics
 from .step import StepRunner
 
@@ -47,6 +51,7 @@ class FakeStepRunner(StepRunner):
         from torch._subclasses.fake_tensor import FakeTensorMode
 
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._shadows = WeakTensorKeyDictionary()
         super().__init__(cfg, batch_size, size, 'cuda:0', numerics)
         for group in self.optim_wrapper.param_groups:
             if group.get('foreach', False) is None:  # torch's choice on a GPU
@@ -54,14 +59,29 @@ class FakeStepRunner(StepRunner):
 
     def step(self, plan: StepPlan | None = None) -> None:
         """Run one whole training step and count it."""
+        self.counts = self.counted(lambda: super(FakeStepRunner, self).step(plan))
+
+    def counted(self, body: Callable[[], Any]) -> Counts:
+        """Count what a function asks of the device."""
+        with self._on_device(), StepCounter(self._shadows) as counter:
+            body()
+        return counter.counts
+
+    def wrap(self, wrapper: Callable[[Any], Any]) -> None:
+        """Let steps go through a wrapper for several ranks."""
+        with self._on_device():
+            self.model.train_step = wrapper(self.model).train_step
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
         with (
             self._mode,
-            StepCounter() as counter,
             mock.patch.object(Tensor, 'backward', _backward),
             mock.patch.object(torch.cuda, 'current_device', lambda: 0),
+            mock.patch.object(torch.cuda, 'get_device_capability', lambda _: (8, 0)),
+            mock.patch.object(Variable, '_execution_engine', _Engine),
         ):
-            super().step(plan)
-        self.counts = counter.counts
+            yield
 
     def synchronize(self) -> None:
         """There is nothing to wait for."""
@@ -70,16 +90,22 @@ class FakeStepRunner(StepRunner):
         """Make a tensor, or those of a module, fake ones on the device."""
         if not isinstance(x, nn.Module):
             with self._mode:
-                return self._mode.from_tensor(x).to(self.device)
+                fake = self._mode.from_tensor(x).to(self.device)
+            if not x.is_floating_point() and x.dim() < 2:  # no images
+                self._shadows[fake] = x.clone()
+            return fake
         moved: dict[int, Tensor] = {}  # shared ones together
         if isinstance(x, BaseModel):  # which tells its data preprocessor
             x._set_device(self.device)
         for module in x.modules():
             for tensors in (module._parameters, module._buffers):
-                for name, old in tensors.items():
-                    if old is not None:
-                        moved.setdefault(id(old), self._moved(old))
-                        tensors[name] = moved[id(old)]  # type: ignore[assignment]
+                for old in tensors.values():
+                    if old is not None and id(old) not in moved:
+                        moved[id(old)] = self._moved(old)
+        for module in x.modules():  # MMEngine's averages keep lists of their own
+            for held in vars(module).values():
+                for name, old in list(held.items()) if isinstance(held, dict) else ():
+                    held[name] = moved.get(id(old), old)
         return x
 
     def _moved(self, old: Tensor) -> Tensor:
@@ -88,6 +114,16 @@ class FakeStepRunner(StepRunner):
             return new
         with self._mode:
             return nn.Parameter(new, requires_grad=old.requires_grad)
+
+
+class _Engine:
+    """Stands in for torch's engine where a hook asks for a call at its end."""
+
+    callbacks: ClassVar[list[Callable[[], None]]] = []
+
+    @classmethod
+    def queue_callback(cls, callback: Callable[[], None]) -> None:
+        cls.callbacks.append(callback)
 
 
 def _backward(loss: Tensor, gradient: Tensor | None = None, **_: Any) -> None:
@@ -122,6 +158,8 @@ def _backward(loss: Tensor, gradient: Tensor | None = None, **_: Any) -> None:
             if not waiting[target]:
                 number += 1
                 heapq.heappush(ready, (-target._sequence_nr(), number, target))
+    while _Engine.callbacks:
+        _Engine.callbacks.pop(0)()
 
 
 def _call(node: Any, given: dict[int, Tensor]) -> tuple:

@@ -18,6 +18,9 @@ EXAMPLES = """\
       --precision bf16 --layout channels_last --baseline-like --iters 50 \\
       --json step.json
   mmaccel step configs/accel/mocov2_r50_8xb32.py --device cpu --batch-size 8 --profile
+
+  # kernels, bytes and waits of the host of a step on a GPU, counted without one
+  mmaccel step configs/accel/mocov2_r50_8xb32.py --count
 """
 
 
@@ -47,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='also print the most expensive parts of a step, and of its operators; '
         'compiled stages have none',
     )
+    inside.add_argument(
+        '--count',
+        action='store_true',
+        help='time nothing: count the kernels that a step launches on a GPU, the bytes '
+        'that they move and where the host waits, on tensors without data; needs none',
+    )
     parser.add_argument(
         '--baseline-like',
         action='store_true',
@@ -56,7 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Time, print and save."""
+    """Time, or count, print and save."""
+    if args.count:
+        _count(args)
+        return
     import torch
 
     from mmaccel.analysis import Numerics
@@ -84,6 +96,48 @@ def run(args: argparse.Namespace) -> None:
     _print_times(report)
     if args.profile:
         _print_profile(report['profile'], report['profile'].pop('operators'))
+    save(args.json, report)
+
+
+def _count(args: argparse.Namespace) -> None:
+    from mmaccel.analysis import Numerics
+    from mmaccel.analysis.count_report import count_report
+
+    if args.amp:
+        args.precision = 'fp16'
+    report = count_report(
+        args.config,
+        load(args),
+        args.baseline,
+        args.batch_size,
+        args.size,
+        Numerics(args.precision, args.layout),
+    )
+    print(
+        f'on CUDA, counted without it; torch {report["torch"]}, '
+        f'batch {report["batch_size"]}'
+    )
+    print(f'{"":16}{"kernels":>10}{"GiB":>10}{"waits":>10}{"of ours":>10}')
+    for name, row in report['steps'].items():
+        print(
+            f'{exit_title(name):16}{row["launches"]:10}{row["gib"]:10.2f}'
+            f'{row["waits"]:10}{row["our_waits"]:10}'
+        )
+    for title in ('expected', 'ratio'):
+        if report[title]:
+            kernels, gib = report[title].values()
+            digits = 1 if title == 'expected' else 3
+            print(f'{title:16}{kernels:10.{digits}f}{gib:10.{digits}f}')
+    last = next(name for name in reversed(report['steps']) if name != 'baseline')
+    print(f'\n{exit_title(last)}: what moves most, GiB')
+    for name, gib in report['steps'][last]['movers'].items():
+        print(f'  {name:52}{gib:8.2f}')
+    print('\nwhere the host waits')
+    places = {
+        p: n for row in report['steps'].values() for p, n in row['waits_at'].items()
+    }
+    for place, number in places.items():
+        print(f'  {place:60}{number:4}')
     save(args.json, report)
 
 

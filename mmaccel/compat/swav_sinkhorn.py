@@ -31,8 +31,8 @@ def distributed_sinkhorn(
             sharper.
 
     Shape:
-        out: (B, K), samples by prototypes; returns: (B, K), rows summing to 1, in
-        float32 or better.
+        out: (..., B, K), samples by prototypes, of any number of independent
+        assignments; returns: the same, rows summing to 1, in float32 or better.
 
     Note:
         ``2 + sinkhorn_iterations`` collectives: exp is taken relative to the
@@ -40,29 +40,29 @@ def distributed_sinkhorn(
     """
     from mmengine.dist import all_reduce
 
-    scores = out.to(torch.promote_types(out.dtype, torch.float32)).t() / epsilon
-    greatest = scores.max()
+    scores = out.to(torch.promote_types(out.dtype, torch.float32)).mT / epsilon
+    greatest = scores.amax((-2, -1), keepdim=True)
     all_reduce(greatest, op='max')
-    q = torch.exp(scores - greatest)  # (K, B), the paper's Q
-    num_prototypes, num_samples = q.shape[0], q.shape[1] * world_size
+    q = torch.exp(scores - greatest)  # (..., K, B), the paper's Q
+    num_prototypes, num_samples = q.shape[-2], q.shape[-1] * world_size
 
-    total = q.sum()
+    total = q.sum((-2, -1), keepdim=True)
     all_reduce(total)
     q /= total
 
     for _ in range(sinkhorn_iterations):
         # each prototype weighs 1/K over the samples of all processes
-        weight = q.sum(dim=1, keepdim=True)
+        weight = q.sum(dim=-1, keepdim=True)
         all_reduce(weight)
         # as upstream: when one has underflowed to nothing, all get a little
-        starved = (weight == 0).any() * _EPS
+        starved = (weight == 0).any(dim=-2, keepdim=True) * _EPS
         q += starved
         weight += starved * num_samples
         q /= weight * num_prototypes
         # each sample weighs 1/B over the prototypes
-        q /= q.sum(dim=0, keepdim=True) * num_samples
+        q /= q.sum(dim=-2, keepdim=True) * num_samples
 
-    return (q * num_samples).t()
+    return (q * num_samples).mT
 
 
 def _upstream() -> Any:

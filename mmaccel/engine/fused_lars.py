@@ -1,5 +1,6 @@
 """LARS without one device synchronisation per parameter."""
 
+import itertools
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -7,6 +8,8 @@ import torch
 from mmselfsup.engine.optimizers import LARS
 from mmselfsup.registry import OPTIMIZERS
 from torch import Tensor
+
+from mmaccel.models.utils.transfer import to_device
 
 Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 
@@ -54,14 +57,17 @@ class FusedLARS(LARS):
         steps: Tensors = torch._foreach_add(
             gradients, params, alpha=group['weight_decay']
         )
-        torch._foreach_mul_(steps, rates)
+        if isinstance(rates, list):
+            torch._foreach_mul_(steps, rates)
+        else:
+            steps = scaled(steps, rates)
         if group['momentum']:
             steps = self._with_momentum(group, params, steps)
         torch._foreach_sub_(params, steps)
 
     def _rates(
         self, group: dict, params: list[Tensor], gradients: list[Tensor]
-    ) -> list:
+    ) -> list[float] | Tensor:
         if group['lars_exclude']:
             return [group['lr']] * len(params)
         weight = torch.stack(torch._foreach_norm(params)).double()
@@ -73,7 +79,7 @@ class FusedLARS(LARS):
         )
         usable = (weight != 0) & (gradient != 0)
         local = torch.where(usable, local, torch.ones_like(local))
-        return list((group['lr'] * local).unbind())
+        return group['lr'] * local
 
     def _with_momentum(
         self, group: dict, params: list[Tensor], steps: Tensors
@@ -89,6 +95,32 @@ class FusedLARS(LARS):
         if group['nesterov']:
             return torch._foreach_add(steps, buffers, alpha=group['momentum'])
         return buffers
+
+
+def scaled(tensors: Tensors, factors: Tensor) -> Tensors:
+    """Multiply each tensor by its own factor on the device, in few kernels.
+
+    CUDA has no fused kernel for tensors times scalars of the device: there the tensors
+    are laid one behind the other.
+
+    Args:
+        tensors (Sequence[Tensor]): Without gaps in memory, of one type.
+        factors (Tensor): (len(tensors),).
+
+    Returns:
+        Sequence[Tensor]: The same shapes and strides.
+    """
+    if factors.device.type == 'cpu':
+        torch._foreach_mul_(tensors, list(factors.unbind()))
+        return tensors
+    sizes = [x.numel() for x in tensors]
+    flat = torch.cat([x.as_strided((x.numel(),), (1,)) for x in tensors])
+    lengths = to_device(torch.tensor(sizes), factors.device)
+    flat *= factors.to(flat.dtype).repeat_interleave(lengths, output_size=sum(sizes))
+    starts = itertools.accumulate([0, *sizes])
+    return [
+        flat.as_strided(x.shape, x.stride(), start) for x, start in zip(tensors, starts)
+    ]
 
 
 def _merged(groups: list[dict]) -> list[dict]:

@@ -5,7 +5,7 @@ from .heads import AccelContrastiveHead, AccelSwAVHead
 from .layers import HardPairCropLayer
 from .losses import AccelSwAVLoss
 from .necks import IntermediateNeck
-from .preprocessors import ViewPreprocessor
+from .preprocessors import AccelDataPreprocessor, ViewPreprocessor
 
 __all__ = [
     'AccelMixin',
@@ -13,6 +13,7 @@ __all__ = [
     'AccelSimCLR',
     'AccelSwAV',
     'AccelContrastiveHead',
+    'AccelDataPreprocessor',
     'AccelSwAVHead',
     'AccelSwAVLoss',
     'HardPairCropLayer',

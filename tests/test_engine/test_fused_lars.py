@@ -7,7 +7,7 @@ import torch
 from mmselfsup.engine.optimizers import LARS
 from torch import nn
 
-from mmaccel.engine.fused_lars import FusedLARS
+from mmaccel.engine.fused_lars import FusedLARS, scaled
 
 
 def network():
@@ -87,3 +87,20 @@ def test_groups_of_equal_settings_are_updated_together(monkeypatch):
     optimizer = train(network(), FusedLARS, torch.float32, steps=2, one_each=True)
     assert updated[-1] + updated[-2] == 6 and len(updated) == 3  # step 0 has a bias
     assert len(optimizer.param_groups) == 6  # as given
+
+
+def test_factors_on_a_device(monkeypatch):
+    """As on CUDA, which has no kernel of its own for it."""
+    shapes = [(8, 3, 3, 3), (5,), (4, 2), (1,)]
+    tensors = [torch.randn(shape) for shape in shapes]
+    tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
+    factors = torch.rand(4, dtype=torch.float64)
+    expected = [x * f.float() for x, f in zip(tensors, factors)]
+
+    class OnDevice(torch.Tensor):
+        device = torch.device('meta')
+
+    monkeypatch.setattr('mmaccel.engine.fused_lars.to_device', lambda x, device: x)
+    found = scaled(tensors, factors.as_subclass(OnDevice))
+    for x, e, given in zip(found, expected, tensors):
+        assert torch.equal(x, e) and x.stride() == given.stride()

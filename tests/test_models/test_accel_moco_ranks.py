@@ -149,6 +149,7 @@ def test_no_feature_map_crosses_ranks(results):
     n, m, dim = 4, 2, 16
     images = n * 3 * 64 * 64 * 4
     a_crop = n * m * 2 * 8 + n * m * dim * 4 + n * 8  # corners, vectors, choice
-    keys = 2 * n * dim * 4  # unshuffled, then enqueued
+    keys = 4 * n * dim * 4  # of all four stages at once
     assert [s for s, _ in gathered if len(s) == 4] == [(n, 3, 64, 64)]
-    assert sum(size for _, size in gathered) == images + 2 * a_crop + 4 * keys
+    assert [s for s, _ in gathered if len(s) == 3][-1] == (n, 4, dim)
+    assert sum(size for _, size in gathered) == images + 2 * a_crop + keys

@@ -13,6 +13,7 @@ from mmaccel.renamed import renamed
 
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
+from ..preprocessors import AccelDataPreprocessor
 from ..utils.backbones import count_blocks
 from ..utils.checks import (
     check_crop_stages,
@@ -57,6 +58,7 @@ class AccelMixin:
     """
 
     backbone: nn.Module
+    data_preprocessor: nn.Module
     neck: IntermediateNeck
     training: bool
     to: Callable[..., Any]
@@ -73,6 +75,13 @@ class AccelMixin:
         compile_stages: bool | str = False,
         **kwargs: Any,
     ) -> None:
+        preprocessor = kwargs.get('data_preprocessor')
+        if preprocessor is None or (
+            isinstance(preprocessor, dict) and 'type' not in preprocessor
+        ):
+            kwargs['data_preprocessor'] = dict(
+                preprocessor or {}, type='mmselfsup.AccelDataPreprocessor'
+            )
         super().__init__(*args, **kwargs)
         check_neck(self.neck, self.backbone)
         weights = (1.0,) * self.num_exits if loss_weights is None else loss_weights
@@ -82,6 +91,8 @@ class AccelMixin:
         self.loss_weights = tuple(weights)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.layout)
+        if isinstance(self.data_preprocessor, AccelDataPreprocessor):
+            self.data_preprocessor.layout = self.layout
         self.compile_stages = compile_stages
         self._compiled: dict[str, list[Stage]] = {}
         self._warned = False
@@ -204,11 +215,12 @@ class AccelMixin:
             blocks (Collection[int], optional): As of :func:`split_stages`.
             folded (int): As of :func:`split_stages`. Defaults to 0.
         """
-        as_they_are = split_stages(backbone, blocks, folded)
-        if not self.compile_stages or not self.training or blocks is not None:
+        backend = 'inductor' if self.compile_stages is True else self.compile_stages
+        compiled = bool(backend) and self.training and blocks is None
+        as_they_are = split_stages(backbone, blocks, folded, fused=not compiled)
+        if not backend or not compiled:
             return as_they_are
         if name not in self._compiled:
-            backend = 'inductor' if self.compile_stages is True else self.compile_stages
             self._compiled[name] = [
                 torch.compile(stage, dynamic=False, backend=backend)
                 for stage in split_stages(backbone)

@@ -11,7 +11,6 @@ from mmengine.dist import get_world_size
 from mmselfsup.models.algorithms import MoCo
 from mmselfsup.registry import MODELS
 from mmselfsup.structures import SelfSupDataSample
-from mmselfsup.utils import concat_all_gather
 from torch import Tensor, nn
 
 from ..necks import IntermediateNeck
@@ -120,7 +119,7 @@ class AccelMoCo(AccelMixin, MoCo):
         key_stages = sorted({*loss_stages, *refreshed})
         generator = plan.window_generator()
         q: dict[int, Tensor] = {}  # stage to unit vectors (N, D), in image order
-        k: dict[int, Tensor] = {}
+        k = KeyVectors()
 
         query = self.trained_pass(inputs[0], plan)
         for i, stop in enumerate(self.stops(plan, last=key_stages[-1])):
@@ -133,8 +132,7 @@ class AccelMoCo(AccelMixin, MoCo):
                     key, shuffle = self.start_keys(inputs[1], plan)
                 for stage, x in key.run_to(stop):
                     if stage in key_stages:
-                        z = self.project(self.key_neck, x, stage)
-                        k[stage] = shuffle.to_images(z)
+                        k.add(stage, self.project(self.key_neck, x, stage), shuffle)
 
             if stop == key_stages[-1]:
                 break
@@ -157,12 +155,12 @@ class AccelMoCo(AccelMixin, MoCo):
         for stage, vectors in small.items():  # (N, views, D)
             queries[stage] = torch.stack((q[stage], *vectors), dim=1)
 
-        gathered = {stage: concat_all_gather(k[stage]) for stage in key_stages}
+        own, gathered = k.gather()
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
             with full_precision(q[stage].device):
                 z_q, z_k, keys = at_least_fp32(
-                    queries[stage], k[stage], gathered[stage]
+                    queries[stage], own[stage], gathered[stage]
                 )
                 pos = torch.einsum('n...c,nc->n...', z_q, z_k).reshape(-1, 1)
                 neg = self.against_negatives(z_q, stage, keys).flatten(0, -2)
@@ -245,8 +243,43 @@ class AccelMoCo(AccelMixin, MoCo):
         if self.negatives[stage - 1] == 'batch':
             whole = maps_k.mean(dim=(2, 3)).unsqueeze(1)  # (N, 1, C)
             z = self.project_windows(self.key_neck, whole, stage)
-            keys = concat_all_gather(shuffle.to_images(z[:, 0]))
+            _, keys = shuffle.to_every_image(z[:, 0])
         with full_precision(q.device):
             q, k = at_least_fp32(q, k)
             pos = torch.einsum('npd,nqd->npq', q, k)
             return self.head.score(pos, self.against_negatives(q, stage, keys))
+
+
+class KeyVectors:
+    """Key vectors of several stages, brought back to image order together."""
+
+    def __init__(self) -> None:
+        self._groups: list[tuple[BatchShuffle, dict[int, Tensor]]] = []
+
+    def add(self, stage: int, z: Tensor, shuffle: BatchShuffle) -> None:
+        """Keep a stage's vectors (R, D), in the order of the key encoder.
+
+        Args:
+            stage (int): Stage they come from.
+            z (Tensor): The vectors.
+            shuffle (BatchShuffle): That order. Images that are dropped between stages
+                change it.
+        """
+        if not self._groups or self._groups[-1][0] is not shuffle:
+            self._groups.append((shuffle, {}))
+        self._groups[-1][1][stage] = z
+
+    def gather(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Vectors (N, D) of this rank's images and (B, D) of all ranks', by stage.
+
+        Note:
+            One gathering over ranks for all stages of one order.
+        """
+        own: dict[int, Tensor] = {}
+        every: dict[int, Tensor] = {}
+        for shuffle, vectors in self._groups:
+            rows = torch.stack(list(vectors.values()), dim=1)  # (R, stages, D)
+            own_rows, every_row = shuffle.to_every_image(rows)
+            own.update(zip(vectors, own_rows.unbind(1)))
+            every.update(zip(vectors, every_row.unbind(1)))
+        return own, every

@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmselfsup.models.algorithms import SimCLR
-from mmselfsup.models.utils import GatherLayer
 from mmselfsup.registry import MODELS
 from mmselfsup.structures import SelfSupDataSample
-from mmselfsup.utils import concat_all_gather
 from torch import Tensor
 
 from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
+from ..utils.transfer import gather_rows, gather_with_own_gradient
 from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
@@ -107,7 +106,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
         small = self.project_small(inputs[2:], plan, loss_stages)
         losses: dict[str, Tensor] = {}
         for stage in loss_stages:
-            every = torch.cat(GatherLayer.apply(own[stage]))  # (2N, D) of all ranks
+            every = gather_with_own_gradient(own[stage])  # (2N, D) of all ranks
             with full_precision(every.device):
                 (every,) = at_least_fp32(every)
                 similarity = torch.matmul(every, every.permute(1, 0))
@@ -140,7 +139,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
             Gathers the small views' vectors over ranks: as with NT-Xent, each rank
             differentiates its own share of the mean over all.
         """
-        anchors = torch.cat(GatherLayer.apply(side_by_side(small)))
+        anchors = gather_with_own_gradient(side_by_side(small))
         with full_precision(anchors.device):
             (anchors,) = at_least_fp32(anchors)
             similarity = torch.matmul(anchors, large.t())
@@ -187,14 +186,16 @@ class AccelSimCLR(AccelMixin, SimCLR):
         Returns:
             Tensor: (N, M, M) losses.
         """
-        whole = side_by_side([x.mean(dim=(2, 3)) for x in maps]).unsqueeze(1)
-        negatives = concat_all_gather(
-            self.project_windows(self.neck, whole, stage)[:, 0]
+        views = [x.mean(dim=(2, 3)) for x in maps]
+        whole = (
+            torch.stack(views, 1) if len(views) == 2 else views[0].unflatten(0, (-1, 2))
         )
-        first, second = (
-            self.project_windows(self.neck, pooled, stage)
-            for pooled in (pooled_1, pooled_2)
+        # whole maps and windows of an image in one pass: (N, 2 + 2M, C)
+        z = self.project_windows(
+            self.neck, torch.cat((whole, pooled_1, pooled_2), dim=1), stage
         )
+        own, first, second = z.split((2, pooled_1.size(1), pooled_2.size(1)), dim=1)
+        negatives = gather_rows(own.flatten(0, 1))
         count = len(first)
         rows = 2 * (torch.arange(count, device=first.device) + get_rank() * count)
         others = other_images(rows, len(negatives))  # (N, 2N - 2)

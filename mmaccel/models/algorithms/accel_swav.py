@@ -106,8 +106,8 @@ class AccelSwAV(AccelMixin, SwAV):
                 losses.update(self._measure(z, count, stage))
         return losses
 
-    def whole_codes(self, stage: int, maps: Tensor, count: int) -> list[Tensor]:
-        """Codes (N, K) of each assigned view, from whole maps after a stage.
+    def whole_codes(self, stage: int, maps: Tensor, count: int) -> Tensor:
+        """Codes (A, N, K) of the assigned views, from whole maps after a stage.
 
         Args:
             stage (int): Stage the maps come from.
@@ -120,14 +120,14 @@ class AccelSwAV(AccelMixin, SwAV):
             return self.head.losses[stage - 1].codes(*at_least_fp32(z), count)
 
     def score_windows(
-        self, stage: int, group: range, codes: list[Tensor], pooled: Tensor
+        self, stage: int, group: range, codes: Tensor, pooled: Tensor
     ) -> Tensor:
         """Loss of each candidate window of views of one size (equation 4).
 
         Args:
             stage (int): Stage the maps come from.
             group (range): Numbers of the views.
-            codes (list[Tensor]): (N, K) codes, from whole maps.
+            codes (Tensor): (A, N, K), from whole maps.
             pooled (Tensor): (len(group) * N, M, C) windows, view by view.
 
         Returns:

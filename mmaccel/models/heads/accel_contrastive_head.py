@@ -38,9 +38,12 @@ class AccelContrastiveHead(ContrastiveHead):
             pos (Tensor): (N, 1) positive similarities.
             neg (Tensor): (N, K) negative similarities.
         """
-        if not self.decoupled:
-            return super().forward(pos.float(), neg.float())
-        return self.score(pos[:, None], neg[:, None]).mean()
+        if self.decoupled:
+            return self.score(pos[:, None], neg[:, None]).mean()
+        logits = torch.cat((pos.float(), neg.float()), dim=1) / self.temperature
+        # upstream makes its labels on the host, which then waits for the device
+        labels = torch.zeros(len(pos), dtype=torch.long, device=pos.device)
+        return self.loss(logits, labels)
 
     def score(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Compute the loss of every pair of candidate windows.

@@ -31,25 +31,28 @@ class _CropWindows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
-        ctx.save_for_backward(corners)
         ctx.shape, ctx.size = x.shape, size
         if x.device.type == 'cpu':
+            ctx.save_for_backward(corners)
             out = _empty_like(x, (*x.shape[:2], *size))
             for target, source, place in zip(out, x, _slices(corners, size)):
                 target.copy_(source[place])
             return out
-        return x[_indices(corners, size)].permute(0, 3, 1, 2)
+        indices = _indices(corners, size)
+        ctx.save_for_backward(*(i for i in indices if isinstance(i, Tensor)))
+        return x[indices].permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (corners,) = ctx.saved_tensors
         out = _empty_like(grad, ctx.shape).zero_()
         if grad.device.type == 'cpu':
+            (corners,) = ctx.saved_tensors
             for target, source, place in zip(out, grad, _slices(corners, ctx.size)):
                 target[place] = source
         else:
-            out[_indices(corners, ctx.size)] = grad.permute(0, 2, 3, 1)
+            image, rows, columns = ctx.saved_tensors
+            out[image, :, rows, columns] = grad.permute(0, 2, 3, 1)
         return out, None, None
 
 
@@ -69,8 +72,8 @@ def _slices(corners: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, ...
 
 
 def _indices(corners: Tensor, size: tuple[int, int]) -> tuple[Tensor | slice, ...]:
-    device = corners.device
-    rows = corners[:, :1] + torch.arange(size[0], device=device)  # (N, h)
-    columns = corners[:, 1:] + torch.arange(size[1], device=device)  # (N, w)
-    image = torch.arange(len(corners), device=device)
+    number = torch.arange(max(*size, len(corners)), device=corners.device)
+    cells = corners[:, :, None] + number[: max(size)]  # (N, 2, the longer side)
+    rows, columns = cells[:, 0, : size[0]], cells[:, 1, : size[1]]
+    image = number[: len(corners)]
     return image[:, None, None], slice(None), rows[:, :, None], columns[:, None, :]

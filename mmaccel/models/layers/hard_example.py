@@ -6,6 +6,7 @@ import torch
 from mmselfsup.registry import MODELS
 from torch import Generator, Tensor, nn
 
+from ..utils.transfer import to_device
 from .hard_pair_crop import CropResult, Reorder, Score, check_stages
 
 
@@ -109,7 +110,7 @@ class HardExampleLayer(nn.Module):
             num_images (int, optional): This rank's images N. Defaults to R, the keys.
         """
         count = len(x) if num_images is None else num_images
-        order = torch.randperm(count, generator=generator).to(x.device)
+        order = to_device(torch.randperm(count, generator=generator), x.device)
         kept = order[: self._number(count)].sort().values
         return CropResult(None, x[_key_rows(kept, count, to_key_order)], kept=kept)
 

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from mmaccel.renamed import renamed
 
+from ..utils.transfer import to_device
 from .crop_windows import crop_windows
 
 #: Which of the candidate windows go on (paper, Table 5).
@@ -126,12 +127,16 @@ def pool_windows(x: Tensor, corners: Tensor, size: Size) -> Tensor:
     Returns:
         Tensor: (N, M, C), of x's dtype.
     """
-    inside = []
-    for axis, (side, window) in enumerate(zip(x.shape[-2:], size)):
-        first = corners[..., axis, None]  # (N, M, 1)
-        cell = torch.arange(side, device=x.device)
-        inside.append((cell >= first) & (cell < first + window))
-    mask = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(2)  # (N, M, HW)
+    rows, columns = x.shape[-2:]
+    cell = torch.arange(max(rows, columns), device=x.device)
+    if size[0] == size[1]:
+        inside = _within(cell, corners[..., None], size[0]).unbind(2)  # (N, M, side)
+    else:
+        inside = tuple(
+            _within(cell, corners[..., axis, None], size[axis]) for axis in (0, 1)
+        )
+    mask = inside[0][..., :rows, None] & inside[1][..., None, :columns]
+    mask = mask.flatten(2)  # (N, M, HW)
     cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view of channels_last
     if not x.is_contiguous(memory_format=torch.channels_last):
         cells = x.flatten(2).transpose(1, 2)  # a view of the usual layout
@@ -139,6 +144,10 @@ def pool_windows(x: Tensor, corners: Tensor, size: Size) -> Tensor:
     if x.dtype == torch.float16:  # sums of a large window exceed its 65,504
         return torch.bmm(mask.to(x.dtype) / area, cells)
     return torch.bmm(mask.to(x.dtype), cells) / area
+
+
+def _within(cell: Tensor, first: Tensor, length: int) -> Tensor:
+    return (cell >= first) & (cell < first + length)
 
 
 @MODELS.register_module()
@@ -298,8 +307,8 @@ class HardPairCropLayer(nn.Module):
             self.watcher(WindowTrace(whole[0], sizes[0], drawn, losses, picked))
         if to_key_order is not None and losses is not None:
             picked = [picked[0], to_key_order(picked[1])]
-        image = torch.arange(len(maps[0]), device=maps[0].device)
-        return [at[image, index] for at, index in zip(corners, picked)]
+        rows = [index[:, None, None].expand(-1, 1, 2) for index in picked]
+        return [at.gather(1, row).squeeze(1) for at, row in zip(corners, rows)]
 
     def random(
         self,
@@ -331,7 +340,7 @@ class HardPairCropLayer(nn.Module):
         corners = draw_windows(
             len(x), self.num_candidates, map_size, self._size(x), generator
         )
-        return corners.to(x.device, non_blocking=True)
+        return to_device(corners, x.device)
 
     def extra_repr(self) -> str:
         """Return the arguments, for ``print(model)``."""

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 class AccelSwAVLoss(SwAVLoss):
     """SwAV's swapped prediction for a batch, and for each candidate window.
 
-    :meth:`forward` is upstream's, queue included; :meth:`codes` and :meth:`score` give
-    the same terms one view at a time, to choose the hardest windows by. The paper
+    :meth:`forward` is upstream's, queue included, with all views in one Sinkhorn;
+    :meth:`codes` and :meth:`score` give the same terms, to choose the hardest windows
+    by. The paper
     keeps "additional block-wise cluster centers" (Appendix A): one such loss per exit.
 
     Args:
@@ -21,8 +22,33 @@ class AccelSwAVLoss(SwAVLoss):
 
     use_queue: bool
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the loss of a batch; the queue, where there is one, takes its views.
+
+        Args:
+            x (Tensor): (V * N, D) unit vectors, view by view.
+        """
+        with torch.no_grad():
+            weight = nn.functional.normalize(self.prototypes.weight, dim=1)
+            self.prototypes.weight.copy_(weight)
+        scores = self.prototypes(x)
+        num_views = sum(self.num_crops)
+        count = len(x) // num_views
+        codes = self._assign(scores.detach(), weight, count)
+        self._fill_queue(x.detach(), count)
+        loss = scores.new_zeros(())
+        for code, assigned in zip(codes, self.crops_for_assign):
+            terms = scores.new_zeros(())
+            for view in range(num_views):
+                if view != assigned:
+                    rows = scores[view * count : (view + 1) * count]
+                    log_p = nn.functional.log_softmax(rows / self.temperature, dim=1)
+                    terms = terms - (code * log_p).sum(dim=1).mean()
+            loss = loss + terms / (num_views - 1)
+        return loss / len(self.crops_for_assign)
+
     @torch.no_grad()
-    def codes(self, z: Tensor, count: int) -> list[Tensor]:
+    def codes(self, z: Tensor, count: int) -> Tensor:
         """Assign the views that are assigned (``crops_for_assign``) to prototypes.
 
         Args:
@@ -30,33 +56,46 @@ class AccelSwAVLoss(SwAVLoss):
             count (int): Images N.
 
         Returns:
-            list[Tensor]: (N, K) codes of each assigned view.
+            Tensor: (A, N, K) codes of each of the A assigned views.
 
         Note:
             The queue takes part as in :meth:`forward`, once it is full, but does not
             change. Sinkhorn sums over ranks.
         """
         weight = nn.functional.normalize(self.prototypes.weight, dim=1)
-        codes = []
-        for i, view in enumerate(self.crops_for_assign):
-            scores = z[view * count : (view + 1) * count] @ weight.t()
-            if self._queue_is_full(i):
-                scores = torch.cat((self.queue[i] @ weight.t(), scores))
-            codes.append(
-                distributed_sinkhorn(
-                    scores, self.sinkhorn_iterations, self.world_size, self.epsilon
-                )[-count:]
-            )
-        return codes
+        return self._assign(z @ weight.t(), weight, count)
 
-    def _queue_is_full(self, i: int) -> bool:
-        """Upstream's condition; its hook unsets ``use_queue`` in every epoch."""
+    @torch.no_grad()
+    def _assign(self, scores: Tensor, weight: Tensor, count: int) -> Tensor:
+        """Codes (A, N, K) from scores (V * N, K), all views in one Sinkhorn."""
+        rows = torch.stack(
+            [scores[v * count : (v + 1) * count] for v in self.crops_for_assign]
+        )
+        if self._queue_is_full():
+            rows = torch.cat((self.queue @ weight.t(), rows), dim=1)
+        return distributed_sinkhorn(
+            rows, self.sinkhorn_iterations, self.world_size, self.epsilon
+        )[:, -count:]
+
+    @torch.no_grad()
+    def _fill_queue(self, z: Tensor, count: int) -> None:
+        if self.queue is not None:
+            for i, view in enumerate(self.crops_for_assign):
+                self.queue[i, count:] = self.queue[i, :-count].clone()
+                self.queue[i, :count] = z[view * count : (view + 1) * count]
+
+    def _queue_is_full(self) -> bool:
+        """Upstream's condition; its hook unsets ``use_queue`` in every epoch.
+
+        Note:
+            Until it is full the host waits for the answer.
+        """
         if self.queue is not None and not self.use_queue:
-            self.use_queue = bool((self.queue[i, -1] != 0).any())
+            self.use_queue = bool((self.queue[:, -1] != 0).any())
         return self.queue is not None and self.use_queue
 
     @torch.no_grad()
-    def score(self, z: Tensor, view: int, codes: list[Tensor]) -> Tensor:
+    def score(self, z: Tensor, view: int, codes: Tensor) -> Tensor:
         """Loss of each candidate window of one view.
 
         The codes come from whole maps, so a view's term does not depend on the windows
@@ -65,7 +104,7 @@ class AccelSwAVLoss(SwAVLoss):
         Args:
             z (Tensor): (N, M, D) unit vectors of the candidates.
             view (int): Number of the view. Its own code is not predicted from it.
-            codes (list[Tensor]): From :meth:`codes`.
+            codes (Tensor): From :meth:`codes`.
 
         Returns:
             Tensor: (N, M) losses, summed over the codes that the view predicts.

@@ -1,5 +1,6 @@
-"""Augmentations in batches on the training device."""
+"""What happens to images between the loader and the network."""
 
+from .accel_data_preprocessor import AccelDataPreprocessor
 from .view_preprocessor import ViewPreprocessor
 
-__all__ = ['ViewPreprocessor']
+__all__ = ['AccelDataPreprocessor', 'ViewPreprocessor']

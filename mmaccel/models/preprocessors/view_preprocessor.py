@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmselfsup.models.utils import SelfSupDataPreprocessor
 from mmselfsup.registry import MODELS
 from torch import Tensor
 
@@ -12,11 +11,12 @@ from mmaccel.errors import ConfigError
 from mmaccel.seeding import VIEWS, derived_generator
 
 from . import augment_cpu, augment_gpu
+from .accel_data_preprocessor import AccelDataPreprocessor
 from .sample_params import build_known, sample_params
 
 
 @MODELS.register_module()
-class ViewPreprocessor(SelfSupDataPreprocessor):
+class ViewPreprocessor(AccelDataPreprocessor):
     """Upstream's preprocessor, with the augmentations that loader workers leave to it.
 
     Workers deliver crops in 8 bits (:class:`LoadViews`). Colour jitter, grey, blur,
@@ -59,13 +59,12 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         for count, cfgs in zip(counts, transforms, strict=True):
             self.pipelines += [build_known(cfgs)] * count
 
-    def forward(
-        self, data: dict, training: bool = False
-    ) -> tuple[list[Tensor], list | None]:
+    def forward(self, data: dict, training: bool = False) -> Any:
         """Move to the device, augment when training, normalise."""
         if not training:
             return super().forward(data, training)
-        inputs, data_samples = self.cast_data(list(data.values()))
+        cast: Any = self.cast_data(list(data.values()))
+        inputs, data_samples = cast
         if len(inputs) != len(self.pipelines):
             raise ConfigError(
                 f'the batch has {len(inputs)} views where the data preprocessor has '

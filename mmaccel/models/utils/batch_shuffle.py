@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from mmengine.dist import get_rank
-from mmselfsup.utils import batch_shuffle_ddp, concat_all_gather
+from mmengine.dist import broadcast, get_rank, get_world_size
 from torch import Tensor
+
+from .transfer import gather_rows, to_device
 
 
 class BatchShuffle:
@@ -23,29 +24,57 @@ class BatchShuffle:
             key.
         slot_of_key (Tensor): (R,) for each of this rank's keys the slot of its image.
         piece (int): Rows that a rank contributes to a gathering, >= N and R.
+        slot_of_every_image (Tensor, optional): As ``slot_of_image``, for the images of
+            all ranks, where this rank knows them.
 
     Note:
         Methods gather over ranks, except for ``draw``'s arguments.
     """
 
-    def __init__(self, slot_of_image: Tensor, slot_of_key: Tensor, piece: int) -> None:
+    def __init__(
+        self,
+        slot_of_image: Tensor,
+        slot_of_key: Tensor,
+        piece: int,
+        slot_of_every_image: Tensor | None = None,
+    ) -> None:
         self._slot_of_image = slot_of_image
         self._slot_of_key = slot_of_key
         self._piece = piece
+        self._slot_of_every_image = slot_of_every_image
 
     @classmethod
+    @torch.no_grad()
     def draw(cls, images: Tensor) -> tuple[Tensor, BatchShuffle]:
-        """Shuffle images with upstream's function; return them and the shuffle."""
-        shuffled, unshuffle = batch_shuffle_ddp(images)
-        # moved once: indexing with host indices waits for the device every time
-        unshuffle = unshuffle.to(images.device)
-        return shuffled, cls.from_permutation(unshuffle, len(images))
+        """Shuffle images by the permutation that upstream draws.
+
+        Returns:
+            tuple[Tensor, BatchShuffle]: The images that this rank's key encoder sees,
+            and the shuffle.
+
+        Note:
+            Draws from torch's generator of the CPU; rank 0's permutation counts.
+        """
+        drawn = torch.randperm(get_world_size() * len(images))
+        order = to_device(drawn, images.device)
+        broadcast(order, src=0)
+        shuffle = cls.from_permutation(torch.argsort(order), len(images), order)
+        return shuffle.to_keys(images), shuffle
 
     @classmethod
-    def from_permutation(cls, unshuffle: Tensor, batch: int) -> BatchShuffle:
-        """Take the permutation over the total batch that undoes the shuffle."""
+    def from_permutation(
+        cls, unshuffle: Tensor, batch: int, order: Tensor | None = None
+    ) -> BatchShuffle:
+        """Take the permutation over the total batch that undoes the shuffle.
+
+        Args:
+            unshuffle (Tensor): (B,) for each image the place of its key.
+            batch (int): Images per rank.
+            order (Tensor, optional): (B,) its inverse. Computed by default.
+        """
+        order = torch.argsort(unshuffle) if order is None else order
         mine = slice(get_rank() * batch, (get_rank() + 1) * batch)
-        return cls(unshuffle[mine], torch.argsort(unshuffle)[mine], batch)
+        return cls(unshuffle[mine], order[mine], batch, unshuffle)
 
     @property
     def num_images(self) -> int:
@@ -59,6 +88,15 @@ class BatchShuffle:
     def to_images(self, x: Tensor) -> Tensor:
         """Bring rows from the key encoder's order back to image order."""
         return self._gather(x)[self._slot_of_image]
+
+    def to_every_image(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`to_images`, and the rows of the images of all ranks."""
+        if self._slot_of_every_image is None:
+            own = self.to_images(x)
+            return own, gather_rows(own)
+        every = self._gather(x)[self._slot_of_every_image]
+        first = get_rank() * self.num_images
+        return every[first : first + self.num_images], every
 
     def subset(self, kept: Tensor) -> BatchShuffle:
         """Shuffle of a part of the images, keys in the order they had.
@@ -83,4 +121,4 @@ class BatchShuffle:
     def _gather(self, x: Tensor) -> Tensor:
         if len(x) < self._piece:
             x = torch.cat((x, x.new_zeros(self._piece - len(x), *x.shape[1:])))
-        return concat_all_gather(x)
+        return gather_rows(x)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+import torch
 from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .backbones import view_with
@@ -26,6 +27,45 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextmanager
+def counted_together(module: nn.Module) -> Iterator[None]:
+    """Let batch norms count their batches on the host, and add all counts at once.
+
+    Otherwise each launches a kernel for the number of batches that it has seen, which
+    only a norm without ``momentum`` needs to know.
+    """
+    counts = {
+        norm: _Count(counted)
+        for norm in module.modules()
+        if isinstance(norm, _BatchNorm)
+        and (counted := norm._buffers.get('num_batches_tracked')) is not None
+        and norm.training
+        and norm.momentum is not None
+    }
+    for norm, count in counts.items():
+        norm._buffers['num_batches_tracked'] = count  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for norm, count in counts.items():
+            norm._buffers['num_batches_tracked'] = count.tensor
+        for number in {count.number for count in counts.values()} - {0}:
+            torch._foreach_add_(
+                [c.tensor for c in counts.values() if c.number == number], number
+            )
+
+
+class _Count:
+    """Stands in for the tensor to which a batch norm adds 1."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.number = 0
+
+    def add_(self, number: int) -> None:
+        self.number += number
 
 
 def running_statistics(module: nn.Module) -> AbstractContextManager[None]:

@@ -6,14 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import last_map, stage_names, view_with
-from .norms import folded_norms
+from .norms import counted_together, folded_norms
 from .skipping import train_only
 
 Stage = Callable[[Tensor], Tensor]
 
 
 def split_stages(
-    backbone: nn.Module, blocks: Collection[int] | None = None, folded: int = 0
+    backbone: nn.Module,
+    blocks: Collection[int] | None = None,
+    folded: int = 0,
+    fused: bool = False,
 ) -> list[Stage]:
     """Cut a backbone into its stages, the stem being part of the first.
 
@@ -31,6 +34,8 @@ def split_stages(
             computed without one. Defaults to all.
         folded (int): Number of stages, from the first on, that run as
             :func:`folded_norms` of them. Defaults to 0.
+        fused (bool): Whether a stage's batch norms count their batches together, in
+            one kernel. Defaults to False.
 
     Returns:
         list[Callable]: N functions from a map (N, C, H, W) to the next.
@@ -46,8 +51,16 @@ def split_stages(
         backbone, {names[0]: stages[0], **{name: nn.Identity() for name in names[1:]}}
     )
     stages[:folded] = map(folded_norms, stages[:folded])
-    first = stages[0]
-    return [lambda x: last_map(first(x)), *stages[1:]]
+    first, *others = map(_counting, stages) if fused else stages
+    return [lambda x: last_map(first(x)), *others]
+
+
+def _counting(stage: nn.Module) -> Stage:
+    def run(x: Tensor) -> Tensor:
+        with counted_together(stage):
+            return stage(x)
+
+    return run
 
 
 class StagePass:

@@ -1,0 +1,65 @@
+"""Normalising views in few passes over memory."""
+
+from typing import Any
+
+import torch
+from mmengine.model import ImgDataPreprocessor
+from mmselfsup.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class AccelDataPreprocessor(ImgDataPreprocessor):
+    """Upstream's ``SelfSupDataPreprocessor`` in fewer passes, without waiting.
+
+    Channels are turned and laid out while they are bytes, and the first float is
+    already centred. Values are upstream's, bit for bit. The host does not wait for the
+    device: upstream indexes with a list, which is copied there. Accel models use it
+    where ``data_preprocessor`` names no type.
+
+    Args:
+        non_blocking (bool): Whether copies of pinned images overlap with what the host
+            does. Defaults to True.
+        **kwargs: As upstream: ``mean``, ``std``, ``bgr_to_rgb``, ...
+
+    Attributes:
+        layout (torch.memory_format): Of the images. Defaults to contiguous.
+
+    Shape:
+        ``data['inputs']``: one (N, C, H, W) per view
+        returns: one (N, C, H, W) per view, float32
+
+    Raises:
+        ValueError: If the batch is none that ``default_collate`` makes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, non_blocking: bool = True, **kwargs: Any) -> None:
+        super().__init__(non_blocking=non_blocking, **kwargs)
+        self.layout = torch.contiguous_format
+
+    def forward(self, data: dict, training: bool = False) -> Any:
+        """Move to the device and normalise.
+
+        Returns:
+            tuple[list[Tensor], list]: Views, and data samples where there are any.
+        """
+        if not isinstance(data, dict):
+            raise ValueError(
+                'the batches are lists of images; set '
+                "train_dataloader.collate_fn=dict(type='default_collate')"
+            )
+        cast: Any = self.cast_data(list(data.values()))
+        inputs, data_samples = cast
+        return [self.normalize(x) for x in inputs], data_samples
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalise images (N, C, H, W) that are on the device."""
+        if self._channel_conversion:
+            images = images.flip(1)
+        images = images.contiguous(memory_format=self.layout)
+        if not self._enable_normalize:
+            return images.float()
+        return (images - self.mean).div_(self.std)
