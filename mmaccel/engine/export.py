@@ -19,10 +19,12 @@ from mmaccel.models.utils.architecture import (
 )
 from mmaccel.models.utils.backbones import pooled_map
 
+from . import onnx
+from .exported_features import check_features, sample_images
 from .weights import COUNTER, PREFIX, backbone_weights, mismatch, of_backbone, summary
 
-#: Largest difference of features, relative and absolute.
-TOLERANCE = 1e-5
+#: The format that is no library's names for weights, but a whole network.
+ONNX = 'onnx'
 NETWORKS = dict(mmcls=mmcls_network, torchvision=torchvision_network, timm=timm_network)
 
 
@@ -32,8 +34,11 @@ def export(checkpoint: str, out: str, kind: str, prefix: str = PREFIX) -> Archit
     Raises:
         ConfigError: If the checkpoint does not fit or the library has no such network.
     """
-    if Path(out).suffix not in ('.pth', '.pt', '.safetensors'):
-        raise ConfigError(f'{out} is neither .pth nor .safetensors; name it so')
+    suffixes = ('.onnx',) if kind == ONNX else ('.pth', '.pt', '.safetensors')
+    if Path(out).suffix not in suffixes:
+        raise ConfigError(
+            f'{out} does not end with {" or ".join(suffixes)}, as --format {kind} needs'
+        )
     given = backbone_weights(checkpoint, prefix)
     if os.path.exists(out) and os.path.samefile(checkpoint, out):
         raise ConfigError(f'{out} is the checkpoint itself; name another file')
@@ -48,6 +53,10 @@ def export(checkpoint: str, out: str, kind: str, prefix: str = PREFIX) -> Archit
         if name.endswith(COUNTER):  # old checkpoints lack it, strict loading wants it
             given.setdefault(name, torch.zeros_like(x))
     _load(source, given, checkpoint)
+    if kind == ONNX:
+        source.eval()  # which returns None in MMClassification
+        onnx.export(source, arch, out)
+        return arch
     target = NETWORKS[kind](arch)
     if kind == 'mmcls':
         written = {PREFIX + name: x for name, x in given.items()}
@@ -81,18 +90,10 @@ def _load(network: nn.Module, weights: dict[str, Tensor], path: str) -> None:
 @torch.no_grad()
 def _compare(source: nn.Module, target: nn.Module, arch: Architecture) -> None:
     """Refuse a network that gives other features for the same images."""
-    size = 32 if arch.small_stem else 64
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, arch.in_channels, size, size, generator=generator)
+    images = sample_images(arch)
     for network in (source, target):
         network.eval()
-    expected, features = pooled_map(source(images)), pooled_map(target(images))
-    if not torch.allclose(features, expected, rtol=TOLERANCE, atol=TOLERANCE):
-        worst = (features - expected).abs().max().item()
-        raise ConfigError(
-            f'the exported network gives other features (by up to {worst:.1e}), so '
-            'nothing is written; is the backbone of a style other than pytorch?'
-        )
+    check_features(pooled_map(target(images)), pooled_map(source(images)))
 
 
 def _encode(
@@ -125,6 +126,9 @@ def _decode(path: Path) -> dict[str, Tensor]:
 
 def usage(arch: Architecture, out: str, kind: str) -> str:
     """Say how the file is loaded."""
+    if kind == ONNX:
+        run = f'onnxruntime.InferenceSession({out!r}).run'
+        return f"features = {run}(None, {{'images': images}})[0]"
     if kind == 'mmcls':
         return f'mmaccel train CONFIG --pretrained {out}'
     load = f'torch.load({out!r})'

@@ -186,3 +186,36 @@ def test_heads_under_the_prefix_are_left_out(tmp_path):
     model = torchvision.models.resnet18()
     model.fc = nn.Identity()
     model.load_state_dict(torch.load(out, weights_only=True), strict=True)
+
+
+@pytest.mark.parametrize(
+    'cfg', [dict(depth=18), dict(type='mmselfsup.ResNetV1d', depth=50)]
+)
+def test_onnx_gives_equal_features_for_any_number_and_size(tmp_path, cfg, capsys):
+    for package in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(package)
+    import onnxruntime
+
+    backbone, path = pretrained(tmp_path / 'pre.pth', **cfg)
+    out = tmp_path / 'out.onnx'
+    assert main(['export', path, str(out), '--format', 'onnx']) == 0
+    assert 'InferenceSession' in capsys.readouterr().out
+    assert sorted(x.name for x in tmp_path.iterdir()) == ['out.onnx', 'pre.pth']
+    session = onnxruntime.InferenceSession(out)
+    for shape in ((1, 3, 96, 96), (5, 3, 64, 128)):
+        images = torch.randn(shape)
+        (found,) = session.run(None, {'images': images.numpy()})
+        torch.testing.assert_close(
+            torch.from_numpy(found), features(backbone, images), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_onnx_without_its_packages_names_them(tmp_path, capsys, monkeypatch):
+    _, path = pretrained(tmp_path / 'pre.pth', depth=18)
+    monkeypatch.setattr('mmaccel.engine.onnx.importlib.util.find_spec', lambda _: None)
+    out = tmp_path / 'out.onnx'
+    assert main(['export', path, str(out), '--format', 'onnx']) == 1
+    assert 'mmaccel[onnx]' in capsys.readouterr().err
+    assert main(['export', path, str(tmp_path / 'x.pth'), '--format', 'onnx']) == 1
+    assert '.onnx' in capsys.readouterr().err
+    assert sorted(x.name for x in tmp_path.iterdir()) == ['pre.pth']
