@@ -16,6 +16,10 @@ _base_ = 'mmselfsup::selfsup/_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmaccel'], allow_failed_imports=False)
 
+# each convolution sees one shape per size of views, whatever the exit
+# (randomness.deterministic=True switches it off)
+env_cfg = dict(cudnn_benchmark=True)
+
 default_hooks = dict(
     throughput=dict(type='ThroughputHook'),
     logger=dict(interval=50),

@@ -139,6 +139,8 @@ def prepare_config(cfg: Config) -> Config:
             use_fast_views(cfg)
             use_checked_files(cfg.train_dataloader.dataset)
             _use_seeded_data(cfg)
+            if get_device() != 'cpu':  # else the host waits for each copy of images
+                cfg.train_dataloader.setdefault('pin_memory', True)
         for _, hook in config_reader.hooks(cfg, 'KNNHook'):
             use_checked_files(hook)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

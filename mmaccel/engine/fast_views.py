@@ -47,12 +47,10 @@ def use_fast_views(cfg: Config) -> None:
             f'fast_views finds {problem} in train_dataloader.dataset; give one dataset '
             f'with a pipeline, {_OFF}'
         )
-    if get_device() != 'cpu':
-        if importlib.util.find_spec('kornia') is None:
-            raise ConfigError(
-                f'fast_views on a GPU needs kornia; `pip install kornia`, {_OFF}'
-            )
-        cfg.train_dataloader.setdefault('pin_memory', True)
+    if get_device() != 'cpu' and importlib.util.find_spec('kornia') is None:
+        raise ConfigError(
+            f'fast_views on a GPU needs kornia; `pip install kornia`, {_OFF}'
+        )
     _move(cfg, _split(found[0]))
 
 

@@ -53,6 +53,7 @@ _REGISTRIES = [one for one in vars(registry).values() if isinstance(one, Registr
 _OURS = (
     'auto_scale_lr',
     'fast_views',
+    'matmul_precision',
     'test_size',
     'baseline',
     'custom_imports',
@@ -181,6 +182,10 @@ def _count_or_none(none: str) -> Range:
 
 #: By option, with patterns; what is None, or absent, is left to its constructor.
 _RANGES = {
+    'matmul_precision': Range(
+        lambda value: value in ('highest', 'high', 'medium'),
+        "'highest', 'high' (TF32 on a GPU) or 'medium'",
+    ),
     'load_from': _PATH,
     'work_dir': _PATH,
     'model.pretrained': _PATH,

@@ -44,6 +44,9 @@ class StagewiseDataParallel(nn.Module):
         module (BaseModel): The model.
         bucket_mb (float): Largest bucket in MiB, above 0. Defaults to 25, as
             ``DistributedDataParallel``.
+        own_group (bool): Whether gradients have a communicator of their own, beside
+            which ``SyncBatchNorm`` and gatherings need not wait for a bucket. Defaults
+            to False.
 
     Attributes:
         bytes_reduced (int): Bytes of gradients reduced so far.
@@ -54,12 +57,15 @@ class StagewiseDataParallel(nn.Module):
         ``SyncBatchNorm`` becomes a plain batch norm, since torch has none for CPUs.
     """
 
-    def __init__(self, module: BaseModel, bucket_mb: float = 25.0) -> None:
+    def __init__(
+        self, module: BaseModel, bucket_mb: float = 25.0, own_group: bool = False
+    ) -> None:
         super().__init__()
         if get_device() == 'cpu':
             revert_sync_batchnorm(module)
         self.module = module
         self.bytes_reduced = 0
+        self._group: Any = dist.new_group() if own_group else None
         self._synchronise = True  # of forward passes from now on
         self._reducing = True  # of the backward pass to come
         self._reductions: list[_Reduction] = []
@@ -135,7 +141,7 @@ class StagewiseDataParallel(nn.Module):
         flat = _flatten_dense_tensors(_gradients(parameters))
         flat.div_(dist.get_world_size())
         self.bytes_reduced += flat.numel() * flat.element_size()
-        work = dist.all_reduce(flat, async_op=True)
+        work = dist.all_reduce(flat, group=self._group, async_op=True)
         self._reductions.append(_Reduction(work, flat, parameters))
 
     def _finish(self) -> None:

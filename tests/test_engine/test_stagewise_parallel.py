@@ -45,7 +45,7 @@ def run(rank, wrap, model, accumulate, blocks):
     return trained, touched, getattr(wrapper, 'bytes_reduced', None)
 
 
-def compare(rank, accumulate, blocks):
+def compare(rank, accumulate, blocks, own_group):
     """Assert that both wrappers train alike; return this rank's sums and bytes."""
     torch.manual_seed(rank)  # both wrappers send rank 0's weights
     models = [build(moco_config(crop_layer=CROP)) for _ in range(2)]
@@ -58,7 +58,11 @@ def compare(rank, accumulate, blocks):
         blocks,
     )
     trained, touched, reduced = run(
-        rank, StagewiseDataParallel, models[1], accumulate, blocks
+        rank,
+        lambda m: StagewiseDataParallel(m, own_group=own_group),
+        models[1],
+        accumulate,
+        blocks,
     )
     for name, x in expected.items():
         torch.testing.assert_close(trained[name], x, rtol=1e-6, atol=1e-7)
@@ -76,10 +80,11 @@ def compare(rank, accumulate, blocks):
 
 
 @pytest.mark.parametrize(
-    'accumulate, blocks', [(1, None), (2, None), (1, frozenset({0, 2, 3, 5, 7}))]
+    'accumulate, blocks, own_group',
+    [(1, None, True), (2, None, False), (1, frozenset({0, 2, 3, 5, 7}), False)],
 )
-def test_equals_torchs_wrapper_with_less_traffic(accumulate, blocks):
-    results = fork_ranks(lambda rank: compare(rank, accumulate, blocks))
+def test_equals_torchs_wrapper_with_less_traffic(accumulate, blocks, own_group):
+    results = fork_ranks(lambda rank: compare(rank, accumulate, blocks, own_group))
     (share, sums), (_, others) = results
     assert sums == others  # the ranks stay together
     assert share < 0.5

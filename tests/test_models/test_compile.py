@@ -1,4 +1,4 @@
-"""Compiled stages compute the same, and there is one graph a stage."""
+"""Compiled stages compute the same, and there is one graph per stage and shape."""
 
 import copy
 
@@ -10,7 +10,7 @@ from tests.builders import CROP, build, moco_config, views
 from tests.steps import sgd, step
 
 
-def test_one_graph_a_stage_serves_every_exit():
+def test_one_graph_per_stage_serves_every_exit():
     torch._dynamo.reset()
     counter = CompileCounter()
     plain = build(moco_config(crop_layer=CROP))
@@ -40,3 +40,29 @@ def test_state_copies_and_evaluation_know_nothing_of_it():
     model.eval()
     x = views(count=1)[0]
     assert torch.equal(twin.backbone(x)[-1], model.backbone(x)[-1])
+
+
+def test_schedules_bring_graphs_and_never_an_eager_stage():
+    """Three sizes of views, windows and whole maps, ends of the gradient, any exit."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    model = build(moco_config(crop_layer=CROP))
+    model.compile_stages = counter
+    optimizer = sgd(model)
+    plans = [
+        StepPlan(exit_stage=e, view_scale=scale, windows=windows, first_stage=first)
+        for scale in (1.0, 0.75, 0.5)
+        for windows in (True, False)
+        for e, first in ((4, 1), (2, 1), (4, 3), (3, 2))
+    ]
+    compiled = torch._dynamo.utils.counters
+    for i, plan in enumerate(plans):
+        model.plan = plan
+        step(model, optimizer, views(seed=i), seed=i)
+    graphs = counter.frame_count
+    assert graphs > 8  # more than one function would be allowed
+    for i, plan in enumerate(plans):  # all are there now
+        model.plan = plan
+        step(model, optimizer, views(seed=i), seed=i)
+    assert counter.frame_count == graphs
+    assert not compiled['recompile_limit'] and not compiled['graph_break']

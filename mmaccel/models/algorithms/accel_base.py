@@ -22,6 +22,7 @@ from ..utils.checks import (
     check_neck,
     check_pair,
 )
+from ..utils.compiled import compiled_stage
 from ..utils.norms import running_statistics
 from ..utils.stages import Stage, StagePass, split_stages
 
@@ -222,8 +223,8 @@ class AccelMixin:
             return as_they_are
         if name not in self._compiled:
             self._compiled[name] = [
-                torch.compile(stage, dynamic=False, backend=backend)
-                for stage in split_stages(backbone)
+                compiled_stage(stage, f'{name}_stage{i}', backend)
+                for i, stage in enumerate(split_stages(backbone), 1)
             ]
         return [*as_they_are[:folded], *self._compiled[name][folded:]]
 
