@@ -39,11 +39,11 @@ _NO_KERNEL = {
 #: Operators whose result has as many rows as there are hits: the host has to know.
 _COUNTED_ON_HOST = {'nonzero', 'masked_select', 'unique_consecutive'}
 
-#: Integers are computed up to this many.
+#: Values are computed up to this many.
 _LARGEST_SHADOW = 1 << 20
 
 
-_FACTORIES = ('arange', 'eye', 'full', 'ones', 'randint', 'randperm', 'zeros')
+_FACTORIES = ('arange', 'empty', 'eye', 'full', 'ones', 'rand', 'scalar', 'zeros')
 
 
 class Wait(NamedTuple):
@@ -95,9 +95,9 @@ class Counts:
 class StepCounter(TorchDispatchMode):
     """Counts what is dispatched within its block, on tensors without data.
 
-    Whole numbers and truth values that follow from others are computed beside, so that
-    the host takes the turns that it would; what depends on floats is made up: 1, 1.0 or
-    True, and every row a hit.
+    Whole numbers and truth values that follow from others are computed beside, and all
+    that the host computes, so that it takes the turns that it would; what depends on
+    floats of the device is made up: 1, 1.0 or True, and every row a hit.
 
     Args:
         shadows (MutableMapping[Tensor, Tensor], optional): Values of tensors of whole
@@ -142,7 +142,10 @@ class StepCounter(TorchDispatchMode):
         else:
             result = func(*args, **kwargs)
         for made, value in zip(_tensors(result), _tensors(real)):
-            if not made.is_floating_point() and value.numel() <= _LARGEST_SHADOW:
+            on_host = made.device.type == 'cpu'
+            if (on_host or not made.is_floating_point()) and (
+                value.numel() <= _LARGEST_SHADOW
+            ):
                 self.shadows[made] = value
         if func._schema.name.startswith('c10d::'):
             self._collect(name, given)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmaccel.models.algorithms.accel_base import same_size
 from mmaccel.models.layers import WindowTrace
 from mmaccel.models.plan import StepPlan
+from mmaccel.models.utils.views import same_size
 
 Box = tuple  # left, top, right, bottom in pixels, right and bottom exclusive
 

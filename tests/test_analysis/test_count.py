@@ -13,7 +13,9 @@ from torch import nn
 from mmaccel.analysis.count_report import count_report
 from mmaccel.analysis.fake_cuda import FakeStepRunner
 from mmaccel.engine.config import load_config
+from mmaccel.engine.fast_views import use_fast_views
 from mmaccel.engine.stagewise_parallel import StagewiseDataParallel
+from mmaccel.models import ViewPreprocessor
 from tests.processes import ROOT, exit_code
 
 TABLE = json.loads((ROOT / 'benchmarks/results/cuda-counts.json').read_text())
@@ -98,6 +100,24 @@ def test_ranks_agree_and_communicate_on_the_device(method):
     if method == 'swav':  # windows twice and the loss: 5 each, all views at once
         reduced = [call for call in first['4'] if call.elements < 10_000]
         assert len([call for call in reduced if 'reduce' in call.name]) >= 15
+
+
+@pytest.mark.parametrize(('method', 'most'), [('mocov2', 200), ('simclr', 200)])
+def test_augmentations_are_few_kernels_and_no_wait(monkeypatch, method, most):
+    pytest.importorskip('kornia')
+    monkeypatch.setattr('mmaccel.engine.fast_views.get_device', lambda: 'cuda')
+    path = f'configs/accel/{method}_r50_8xb32.py'
+    cfg = load_config(path, dict(fast_views=True))
+    use_fast_views(cfg)
+    runner = FakeStepRunner(load_config('configs/small/mocov2_r18_cifar10.py'), 4)
+    options = {k: v for k, v in cfg.model.data_preprocessor.items() if k != 'type'}
+    preprocessor = runner._move(ViewPreprocessor(**options))
+    image = torch.zeros(32, 3, 224, 224, dtype=torch.uint8)
+    views = [runner._move(image) for _ in preprocessor.pipelines]
+    for _ in range(3):  # other parameters each time
+        counts = runner.counted(lambda: preprocessor.augment(views))
+        assert counts.launches <= most
+        assert not counts.waits
 
 
 class Waits(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from mmselfsup.models.losses import swav_loss
 from torch import nn
 
-from mmaccel.models.algorithms.accel_base import same_size
 from mmaccel.models.layers.hard_pair_crop import draw_windows, window_size
 from mmaccel.models.plan import StepPlan
+from mmaccel.models.utils.views import same_size
 from tests.builders import CROP, build, multi_views, swav_config, views
 from tests.steps import assert_same_states, sgd, step
 from tests.test_compat.swav import upstream_sinkhorn

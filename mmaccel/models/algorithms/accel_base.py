@@ -25,6 +25,7 @@ from ..utils.checks import (
 from ..utils.compiled import compiled_stage
 from ..utils.norms import running_statistics
 from ..utils.stages import Stage, StagePass, split_stages
+from ..utils.views import same_size
 
 
 class AccelMixin:
@@ -253,23 +254,6 @@ class AccelMixin:
         # gradient, to the loss as well, and would leave the projector untrained
         torch.clear_autocast_cache()
         return vectors.unflatten(0, pooled.shape[:2])
-
-
-def same_size(inputs: Sequence[Tensor]) -> list[range]:
-    """Group consecutive views of one size, as upstream runs them through the network.
-
-    Args:
-        inputs (Sequence[Tensor]): Views (N, C, H, W).
-
-    Returns:
-        list[range]: Numbers of the views of each group.
-    """
-    starts = [
-        i
-        for i, view in enumerate(inputs)
-        if i == 0 or view.shape[-1] != inputs[i - 1].shape[-1]
-    ]
-    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(inputs)])]
 
 
 def full_precision(device: torch.device) -> torch.autocast:

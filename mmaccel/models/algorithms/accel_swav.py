@@ -13,7 +13,8 @@ from torch import Tensor
 from ..necks import IntermediateNeck
 from ..utils.checks import check_keeps_images, check_views
 from ..utils.representation import pair_statistics
-from .accel_base import AccelMixin, at_least_fp32, full_precision, same_size
+from ..utils.views import same_size
+from .accel_base import AccelMixin, at_least_fp32, full_precision
 
 
 @MODELS.register_module()

@@ -1,6 +1,6 @@
 """Data preprocessor that augments the views in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from mmaccel.errors import ConfigError
 from mmaccel.seeding import VIEWS, derived_generator
 
+from ..utils.views import same_size
 from . import augment_cpu, augment_gpu
 from .accel_data_preprocessor import AccelDataPreprocessor
 from .sample_params import build_known, sample_params
@@ -75,23 +76,42 @@ class ViewPreprocessor(AccelDataPreprocessor):
 
     @torch.no_grad()
     def augment(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Augment and normalise views that are on the device."""
+        """Augment and normalise views that are on the device.
+
+        On a GPU views of one size are one batch.
+        """
         generator = derived_generator(VIEWS, int(torch.randint(2**62, ())))
-        return [
-            self._augmented(view, transforms, generator)
+        sampled = [
+            sample_params(transforms, len(view), generator)
             for view, transforms in zip(views, self.pipelines)
         ]
+        if views[0].device.type == 'cpu':
+            return [
+                self._augmented(view, steps, augment_cpu.augment)
+                for view, steps in zip(views, sampled)
+            ]
+        done: list[Tensor] = []
+        for group in same_size(views):
+            steps = [
+                step._replace(rows=step.rows + number * len(views[0]))
+                for number, view in enumerate(group)
+                for step in sampled[view]
+            ]
+            together = torch.cat(list(views[group.start : group.stop]))
+            together = self._augmented(together, steps, augment_gpu.augment)
+            done += together.chunk(len(group))
+        return done
 
-    def _augmented(
-        self, images: Tensor, transforms: list, generator: torch.Generator
-    ) -> Tensor:
-        steps = sample_params(transforms, len(images), generator)
-        mean = torch.zeros(images.shape[1], 1, 1, device=images.device)
-        std = torch.ones_like(mean)
-        if self._enable_normalize:
-            mean, std = mean + self.mean, std * self.std
-        augment = (augment_cpu if images.device.type == 'cpu' else augment_gpu).augment
+    def _augmented(self, images: Tensor, steps: list, augment: Callable) -> Tensor:
+        mean, std = self._statistics(images)
         if self._channel_conversion:
             return augment(images, steps, mean, std)
         # back to the order in which they came
         return augment(images, steps, mean.flip(0), std.flip(0)).flip(1)
+
+    def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.zeros(images.shape[1], 1, 1, device=images.device)
+        std = torch.ones_like(mean)
+        if self._enable_normalize:
+            mean, std = mean + self.mean, std * self.std
+        return mean, std
