@@ -28,12 +28,16 @@ _FOLDER = 0x10  # an attribute of MS-DOS
 # what files are that are taken for checkpoints, by how they begin
 _OTHERS = {
     rb'$': 'is empty; copy it again',
-    rb'\s*<': 'is a web page, not a checkpoint; download the file itself',
+    rb'(\xef\xbb\xbf)?\s*<': 'is a web page, not a checkpoint; download the file '
+    'itself',
     rb'version https://git-lfs': 'is a Git LFS pointer, not the checkpoint; run '
     '`git lfs pull` where it comes from',
     rb'\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd': 'is compressed; unpack it',
     rb'\x89PNG|\xff\xd8\xff': 'is a picture, not a checkpoint',
     rb'\x89HDF': 'is an HDF5 file, not a checkpoint of torch; convert it',
+    rb'(?s).{257}ustar': 'is a tar archive; unpack it',
+    rb'\0{512}': 'begins with zeros, as an unfinished download does; download it again',
+    rb'[\t\n\r -~]+$': 'is text, not a checkpoint; download the file itself',
 }
 
 
@@ -55,6 +59,8 @@ def read_checkpoint(
         ConfigError: If there is no such file, or it is damaged, no checkpoint, or has
             objects that could run code.
     """
+    if os.path.isdir(path):
+        raise ConfigError(f'{path} is a folder; give a checkpoint in it')
     if not os.path.isfile(path):
         raise ConfigError(f'there is no checkpoint {path}')
     try:
@@ -164,7 +170,7 @@ _RUN_PARTS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 def check_tensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    """Check that weights are plain finite tensors.
+    """Check that weights are plain finite tensors, not all zero, of possible variance.
 
     Args:
         weights (Mapping[str, Tensor]): Names and weights.
@@ -179,11 +185,27 @@ def check_tensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> Non
                 f'{name} in {path} is no plain tensor; save weights as dense tensors '
                 'that are neither quantised nor views larger than their data'
             )
+        if name.endswith('.weight') and not x.is_floating_point():
+            raise ConfigError(
+                f'{name} in {path} is of {x.dtype}; save weights as floating-point '
+                'numbers, before any quantisation'
+            )
+        if name.endswith('running_var') and (x < 0).any():
+            raise ConfigError(
+                f'{name} in {path} has variances below zero, so the file is damaged or '
+                'was edited; use an earlier checkpoint'
+            )
         if not torch.isfinite(x).all():
             raise ConfigError(
                 f'the weights of {path} are not finite (such as {name}): the training '
                 'that wrote it had diverged; use an earlier checkpoint'
             )
+    kernels = [x for x in weights.values() if x.dim() > 1]
+    if kernels and not any(x.any() for x in kernels):
+        raise ConfigError(
+            f'the weights of {path} are all zero: it was saved before they were set; '
+            'use another checkpoint'
+        )
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -193,20 +215,19 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 
 def _read(path: str | os.PathLike, map_location: Any) -> Any:
+    with open(path, 'rb') as file:
+        start = file.read(512)
+    for pattern, what in _OTHERS.items():
+        if re.match(pattern, start, re.IGNORECASE):
+            raise ConfigError(f'{path} {what}')
     if zipfile.is_zipfile(path):
         _check_archive(path)
-    else:
-        with open(path, 'rb') as file:
-            start = file.read(512)
-        for pattern, what in _OTHERS.items():
-            if re.match(pattern, start, re.IGNORECASE):
-                raise ConfigError(f'{path} {what}')
-        if start[8:9] == b'{':
-            from safetensors.torch import load_file
+    elif start[8:9] == b'{':
+        from safetensors.torch import load_file
 
-            return load_file(path, device='cpu')
-        if not start.startswith((b'PK', b'\x80')):  # a zip archive or a pickle
-            raise ConfigError(f'{path} is no checkpoint of torch; give one')
+        return load_file(path, device='cpu')
+    if not start.startswith((b'PK', b'\x80')):  # a zip archive or a pickle
+        raise ConfigError(f'{path} is no checkpoint of torch; give one')
     return torch.load(path, map_location=map_location, **_SAFELY)
 
 
@@ -228,6 +249,13 @@ def _check_archive(path: str | os.PathLike) -> None:
                 f'{path} is a TorchScript program, not a checkpoint; load it with '
                 "torch.jit.load and save the weights with torch.save({'state_dict': "
                 'model.state_dict()}, path)'
+            )
+        if any(name.endswith('.npy') for name in names):
+            raise ConfigError(f'{path} has arrays of NumPy, not weights of torch')
+        if any(name.endswith('archive_format') for name in names):
+            raise ConfigError(
+                f'{path} is a program of torch.export, not a checkpoint; load it with '
+                'torch.export.load and save its state_dict with torch.save'
             )
         if not any(name.endswith('data.pkl') for name in names):
             raise ConfigError(f'{path} is a zip archive, but no checkpoint; unpack it')

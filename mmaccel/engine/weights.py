@@ -44,7 +44,11 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
             content = content[key]
     weights = dict(tensors(content))
     if not weights:
-        raise ConfigError(f'{path} contains no weights; give a checkpoint')
+        names = ', '.join(map(str, list(content)[:5])) or 'none'
+        raise ConfigError(
+            f'{path} contains no weights, which are tensors with names (its keys: '
+            f'{names}); give a checkpoint'
+        )
     check_tensors(weights, path)
     return weights
 
@@ -304,7 +308,9 @@ def mismatch(
 def summary(found: dict[str, list[str]]) -> str:
     """Put what :func:`mismatch` found into words, with three names of each kind."""
     titles = dict(
-        missing='missing in it', unexpected='not in the model', shape='of another shape'
+        missing='missing in it',
+        unexpected='not in the model',
+        shape='of another shape',
     )
     parts = []
     for kind, title in titles.items():

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tarfile
 import zipfile
 
 import numpy as np
@@ -75,7 +76,7 @@ def contents(hostile):
     return dict(
         meta=dict(epoch=1, iter=4, hostile=hostile),
         message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
-        state_dict={'backbone.conv1.weight': torch.zeros(8, 3, 7, 7)},
+        state_dict={'backbone.conv1.weight': torch.ones(8, 3, 7, 7)},
     )
 
 
@@ -96,6 +97,27 @@ def write_other(path, kind):
         torch.save(dict(state_dict={'a': torch.zeros(1).expand(1 << 40)}), path)
     elif kind == 'list':
         torch.save([1, 2], path)
+    elif kind == 'all zero':
+        torch.save({'a.weight': torch.zeros(2, 2), 'a.bias': torch.ones(2)}, path)
+    elif kind == 'variance below zero':
+        torch.save({'a.running_var': torch.tensor([1.0, -1.0])}, path)
+    elif kind == 'whole numbers':
+        torch.save({'a.weight': torch.ones(2, 2, dtype=torch.int8)}, path)
+    elif kind == 'arrays':
+        with open(path, 'wb') as file:
+            np.savez(file, a=np.ones(3))
+    elif kind == 'optimizer':
+        torch.save(dict(optimizer={'state': {}}, epoch=3), path)
+    elif kind == 'tar':
+        torch.save(weights, inner := path.with_suffix('.inner'))
+        with tarfile.open(path, 'w') as archive:
+            archive.add(inner)
+    elif kind == 'torch.export':
+        program = torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),))
+        torch.export.save(program, path.with_suffix('.pt2'))
+        path.with_suffix('.pt2').rename(path)
+    elif kind == 'folder':
+        path.mkdir()
     else:
         path.write_bytes(OTHERS[kind][0])
 
@@ -105,7 +127,19 @@ OTHERS = {
     'page': (b'<!DOCTYPE html><html>', 'web page'),
     'lfs': (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
     'gzip': (b'\x1f\x8b\x08', 'compressed'),
-    'text': (b'model = dict()\n', 'no checkpoint'),
+    'page with a mark': (b'\xef\xbb\xbf<!DOCTYPE html>', 'web page'),
+    'text': (b'model = dict()\n', 'is text'),
+    'answer': (b'{"message": "Not Found"}', 'is text'),
+    'unfinished': (bytes(1000), 'zeros'),
+    'bytes': (b'\x93NUMPY\x01', 'no checkpoint'),
+    'arrays': (None, 'NumPy'),
+    'tar': (None, 'tar archive'),
+    'folder': (None, 'is a folder'),
+    'torch.export': (None, 'torch.export'),
+    'optimizer': (None, r'no weights.*optimizer, epoch'),
+    'all zero': (None, 'all zero'),
+    'whole numbers': (None, 'a.weight.*torch.int8'),
+    'variance below zero': (None, 'a.running_var'),
     'torchscript': (None, 'TorchScript'),
     'zip': (None, 'zip archive'),
     'cut off': (None, 'damaged or cut off'),

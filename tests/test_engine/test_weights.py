@@ -43,7 +43,7 @@ def save(path, module, prefix='backbone.', **others):
 def checkpoint(tmp_path):
     backbone = resnet()
     for x in backbone.state_dict().values():
-        x.copy_(torch.randn(x.shape) if x.is_floating_point() else 7)
+        x.copy_(torch.rand(x.shape) if x.is_floating_point() else 7)
     path = save(tmp_path / 'pre.pth', backbone, queue=torch.zeros(3))
     return backbone, path
 
