@@ -238,7 +238,7 @@ DAMAGES = {
     'mask in colours': (
         lambda d: paint(d / 'VOC2012/SegmentationClass/2007_000011.png', mode='RGB'),
         'VOC2012 val SegmentationClass',
-        'holds colours (mode RGB)',
+        'is of mode RGB, not of class numbers',
         TRAINVAL_12,
     ),
     'mask with its palette turned': (
@@ -344,6 +344,16 @@ BOX = '<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax>'
         ('car', 'Car', "line 2: <name> is 'Car'"),
         ('</object>', '', 'not a readable annotation: mismatched tag: line 5'),
         ('<xmin>1<', '<xmin>45.70000076293945<', 'inverted'),
+        ('<xmax>9', '<xmax>480', 'line 4: the box of the car leaves the image'),
+        ('<ymin>2', '<ymin>-5', 'line 4: the box of the car leaves the image'),
+        ('>48</height>', '>0</height>', 'line 1: <height> is 0'),
+        (
+            '<annotation>',
+            '<?xml version="1.0" encoding="gbk"?><annotation>',
+            'encoding',
+        ),
+        ('<annotation>', '<?xml version="1.0" encoding="no"?><annotation>', 'encoding'),
+        ('<xmax>9', '<xmax>48', None),
         ('<xmin>1<', '<xmin>1.7<', None),
         ('<difficult>0</difficult>', '', None),
         ('car', 'car', None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -268,7 +269,7 @@ def annotation_fault(path: Path) -> str | None:
     """
     try:
         root, lines = _parse(path)
-    except ExpatError as error:
+    except (ExpatError, ValueError, LookupError) as error:  # the latter of encodings
         return f'not a readable annotation: {error}'
     if root.tag != 'annotation':
         return f'not a readable annotation: its root is {root.tag!r}'
@@ -286,11 +287,15 @@ def annotation_fault(path: Path) -> str | None:
                 f'line {where}: <{tag}> is {node.text!r}, not {what}'
             ) from None
 
+    extent = dict(width=math.inf, height=math.inf)
     try:
         size = root.find('size')
         if size is not None:
-            number(size, 'width', int)
-            number(size, 'height', int)
+            for tag in extent:
+                extent[tag] = number(size, tag, int)
+                if extent[tag] <= 0:  # MMDetection drops such images without a word
+                    line = lines[size.find(tag)]
+                    raise ValueError(f'line {line}: <{tag}> is {extent[tag]}')
         for node in root.iterfind('object'):
             name = node.findtext('name')
             if name not in NAMES:
@@ -303,12 +308,17 @@ def annotation_fault(path: Path) -> str | None:
             if box is None:
                 raise ValueError(f'line {lines[node]}: the {name} has no <bndbox>')
             corners = {tag: number(box, tag, _corner) for tag in CORNERS}
-            for axis in 'xy':
+            for axis, side in ('x', 'width'), ('y', 'height'):
                 low, high = corners[f'{axis}min'], corners[f'{axis}max']
                 if low >= high:
                     raise ValueError(
                         f'line {lines[box]}: the box of the {name} is empty or '
                         f'inverted: {axis}min {low}, {axis}max {high}'
+                    )
+                if low < 0 or high > extent[side]:
+                    raise ValueError(
+                        f'line {lines[box]}: the box of the {name} leaves the image: '
+                        f'{axis}min {low}, {axis}max {high}, {side} {extent[side]}'
                     )
     except ValueError as error:
         return str(error)
@@ -348,7 +358,7 @@ def mask_fault(path: Path, image: Path) -> str | None:
         return fault
     with Image.open(path) as mask:
         if mask.mode not in ('P', 'L'):
-            return f'holds colours (mode {mask.mode}) in place of class numbers'
+            return f'is of mode {mask.mode}, not of class numbers in 8 bits (P or L)'
         size, values = mask.size, np.unique(np.asarray(mask))
         palette = mask.getpalette('RGB') if mask.mode == 'P' else None
     wrong = values[(values > CLASSES) & (values != VOID)]
