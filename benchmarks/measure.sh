@@ -8,7 +8,9 @@ usage: bash benchmarks/measure.sh --out FOLDER [--device cpu|cuda] [--images FOL
            [--only PART,...]
 
 Parts, each a command that can be run alone (printed before it runs):
-  steps          a training step of every method and small recipe beside upstream's
+  core           a training step of MoCo v2, SimCLR and SwAV beside upstream's: under
+                 eight minutes on one data-center GPU; run it alone if time is short
+  steps          core, truncated keys, and a step of every small recipe
   off            the same with windows and exits switched off
   compare        MoCo v2 and SimCLR beside upstream and lightly, in one process
   communication  bytes that two processes reduce, wrapper beside wrapper
@@ -16,20 +18,22 @@ Parts, each a command that can be run alone (printed before it runs):
   data           views per second of the loaders, of the photographs in FOLDER
   batch          the largest batch that fits (CUDA only)
 
-Results: FOLDER/<device>-*.json; those of docs/performance.md are in
-benchmarks/results. Leave the machine alone meanwhile: a
-quarter of an hour on two CPU cores. PYTHON names the interpreter (default:
+Results: FOLDER/<device>-*.json, and one table of the steps at the end; those of
+docs/performance.md are in benchmarks/results. What is in FOLDER already is not measured
+again: after an interruption run the same command. Nothing is downloaded. Leave the
+machine alone meanwhile: a quarter of an hour on two CPU cores. PYTHON names the interpreter (default:
 .venv/bin/python of the repository, else python).
 
 examples:
   bash benchmarks/measure.sh --out measured --images photos
   bash benchmarks/measure.sh --out measured --device cuda --images imagenet/val \
       --only steps,compare
+  bash benchmarks/measure.sh --out measured --device cuda --only core
 HELP
   exit 0
 fi
 
-ALL=steps,off,compare,communication,roofline,data,batch
+ALL=core,steps,off,compare,communication,roofline,data,batch
 DEVICE=cpu IMAGES='' RESULTS='' PARTS=$ALL
 while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || { echo "error: $1 needs a value; see --help" >&2; exit 2; }
@@ -66,7 +70,11 @@ else
 fi
 
 wanted() { [[ ",$PARTS," == *",$1,"* ]]; }
-run() {
+run() {  # the last argument is the file of its figures
+  if [[ -s "${*: -1}" ]]; then
+    echo "= ${*: -1} is there"
+    return
+  fi
   echo "+ $PYTHON $*"
   "$PYTHON" "$@"
 }
@@ -77,10 +85,12 @@ step() {
     --json "$RESULTS/$DEVICE-$name.json"
 }
 
-if wanted steps; then
+if wanted core || wanted steps; then
   for name in mocov2 simclr swav; do
     step "${name}_r50_8xb32" "configs/accel/${name}_r50_8xb32.py" "${STEP[@]}"
   done
+fi
+if wanted steps; then
   step mocov2_truncated-keys configs/ablations/mocov2_truncated-keys.py "${STEP[@]}"
   for name in fashion-mnist_quickstart fashion-mnist cifar10; do
     step "mocov2_r18_$name" "configs/small/accel-mocov2_r18_$name.py" "${SMALL[@]}"
@@ -117,3 +127,4 @@ if wanted batch && [[ "$DEVICE" != cpu ]]; then
   run tools/analysis_tools/find_batch_size.py configs/accel/mocov2_r50_8xb32.py \
     --device "$DEVICE" --precision bf16 --json "$RESULTS/$DEVICE-batch.json"
 fi
+"$PYTHON" benchmarks/measured.py "$RESULTS" "$DEVICE"

@@ -1,7 +1,9 @@
 """benchmarks/compare.py."""
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from benchmarks.lightly_step import LightlyRunner, lightly_version
 from mmaccel.analysis import Numerics
 from mmaccel.engine.config import load_config
 from mmaccel.errors import ConfigError
+from tests.processes import ROOT
 from tests.test_analysis.test_cost import config
 
 
@@ -153,3 +156,25 @@ def test_lightlys_step_trains(method):
     if method == 'MoCo':
         bank = runner.model.criterion.memory_bank
         assert bank.bank.shape == (32, 16) and int(bank.bank_ptr) == 4
+
+
+def test_measure_goes_on_where_it_was_and_ends_with_a_table(tmp_path):
+    interpreter = tmp_path / 'python'
+    interpreter.write_text(
+        '#!/usr/bin/env bash\n'
+        f'[[ $1 == *measured.py ]] && exec {sys.executable} "$@"\n'
+        f'echo "$*" >>{tmp_path}/calls\n'
+        f'cp {ROOT}/benchmarks/results/cpu-mocov2_r50_8xb32.json "${{@: -1}}"\n'
+    )
+    interpreter.chmod(0o755)
+    script = ROOT / 'benchmarks/measure.sh'
+    out = tmp_path / 'measured'
+    words = ['bash', script, '--out', out, '--only', 'core', '--device', 'cuda']
+    env = dict(os.environ, PYTHON=str(interpreter))
+    for _ in range(2):
+        done = subprocess.run(words, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        rows = [line for line in done.stdout.splitlines() if line.startswith('| ')]
+        assert len(rows) == 4 and '0.42' in rows[1]
+    assert done.stdout.count('is there') == 3
+    assert len((tmp_path / 'calls').read_text().splitlines()) == 3
