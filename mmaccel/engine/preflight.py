@@ -93,6 +93,48 @@ def check_data(cfg: Config, loader: str) -> None:
                 f'the data of {loader}, {path}, {problem}; set {option}.{key} to where '
                 f'yours is, for example with --cfg-options {option}.{key}=PATH'
             )
+        check_labels(dataset)
+
+
+def check_labels(dataset: dict) -> None:
+    """Reject labels that mmcls cannot read, or that come from a hidden folder.
+
+    Args:
+        dataset (dict): Config of a dataset; only ``CustomDataset`` and ``ImageNet``
+            are looked at.
+
+    Raises:
+        ConfigError: Naming the list and its line, or the folder.
+    """
+    if type_name(dataset) not in ('CustomDataset', 'ImageNet'):
+        return
+    paths = {key: path for key, path in _paths(dataset) if '://' not in path}
+    if 'ann_file' in paths:
+        _check_list(paths['ann_file'])
+    elif not dataset.get('ann_file') and 'data_prefix' in paths:
+        for entry in sorted(os.listdir(paths['data_prefix'])):
+            path = os.path.join(paths['data_prefix'], entry)
+            if entry.startswith('.') and os.path.isdir(path):
+                raise ConfigError(f'the hidden folder {path} would be a class; move it')
+
+
+def _check_list(path: str) -> None:
+    try:
+        with open(path, encoding='utf-8') as file:
+            lines = file.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{path} is not text in UTF-8; convert it') from error
+    if not lines:
+        raise ConfigError(f'{path} is empty; it needs a file name and a label a line')
+    if lines[0].startswith('\ufeff'):
+        raise ConfigError(f'{path} begins with a byte-order mark; save it without')
+    for number, line in enumerate(lines, 1):
+        name, _, label = line.strip().rpartition(' ')
+        if not name or not label.isdecimal():
+            raise ConfigError(
+                f'{path}, line {number}: {line[:80]!r} is not a file name, a space and '
+                'a label, which is a number from 0'
+            )
 
 
 def check_amp(cfg: Config) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from mmaccel.engine.config import use_checked_files
 from mmaccel.engine.config_reader import hooks, image_loader, training_set, views
-from mmaccel.engine.preflight import check_data
+from mmaccel.engine.preflight import check_data, check_labels
 from mmaccel.errors import ConfigError
 
 from .features import spread
@@ -44,6 +44,7 @@ def labelled_sets(
     sets = _folder_sets(cfg, data_root, splits) if data_root else _monitor_sets(cfg)
     for config in sets.values():
         use_checked_files(config)
+        check_labels(config)
     return {split: sets[split] for split in splits}
 
 

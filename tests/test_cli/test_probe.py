@@ -17,6 +17,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from mmaccel.engine.config import load_config
+from mmaccel.engine.preflight import check_labels
+from mmaccel.errors import ConfigError
 from mmaccel.evaluation import probing
 from mmaccel.evaluation.labelled_images import labelled_sets
 from tests.processes import TOOLS, exit_code
@@ -345,6 +347,41 @@ def test_labels_that_count_from_elsewhere_are_refused(
     error = capsys.readouterr().err
     assert 'label 4' in error and 'from 0 to 3' in error
     assert run(first=0) == 0
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'),
+    [
+        ('', 'is empty'),
+        ('a/0.png 0\n\n', "line 2: ''"),
+        ('a/0.png,0\n', "line 1: 'a/0.png,0'"),
+        ('a/0.png\t0\n', 'line 1'),
+        ('a/0.png 0\na/1.png 1.0\n', "line 2: 'a/1.png 1.0'"),
+        ('a/0.png cat\n', 'line 1'),
+        ('a/0.png -1\n', 'line 1'),
+        ('\ufeffa/0.png 0\n', 'byte-order mark'),
+        ('gr\xfcn/0.png 0\n'.encode('latin-1'), 'UTF-8'),
+        ('a b/0.png 0\r\n', None),
+    ],
+)
+def test_lists_of_labels_are_checked_line_by_line(tmp_path, content, told):
+    path = tmp_path / 'val.txt'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    config = dict(type='mmcls.CustomDataset', ann_file=str(path))
+    if told is None:
+        check_labels(config)
+        return
+    with pytest.raises(ConfigError) as error:
+        check_labels(config)
+    assert str(path) in str(error.value) and told in str(error.value)
+
+
+def test_a_hidden_folder_is_no_class(photos, checkpoint, tmp_path, capsys):
+    root = shutil.copytree(photos, tmp_path / 'flowers')
+    (root / 'val/.ipynb_checkpoints').mkdir()
+    argv = [CONFIG, checkpoint, '--data-root', root, '--work-dir', tmp_path / 'out']
+    assert probe(*argv) == 1
+    assert '.ipynb_checkpoints' in capsys.readouterr().err
 
 
 def test_a_broken_image_is_one_sentence_and_keeps_the_features(
