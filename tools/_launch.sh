@@ -16,8 +16,15 @@ if [[ -z "${PYTHON:-}" ]]; then
 fi
 export PYTHON PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
+# processes NAME VALUE: refuse what is no number from 1
+processes() {
+  [[ "$2" =~ ^[1-9][0-9]*$ ]] \
+    || { echo "error: $1 is '$2', which is no number of processes from 1" >&2; exit 2; }
+}
+
 # torchrun GPUS SCRIPT [arguments]
 torchrun() {
+  processes GPUS "$1"
   exec "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \

@@ -18,7 +18,9 @@ HELP
 
 explain 3 "$@"
 GPUS=${GPUS:-8}
+processes GPUS "$GPUS"
 : "${GPUS_PER_NODE:=$((GPUS < 8 ? GPUS : 8))}"
+processes GPUS_PER_NODE "$GPUS_PER_NODE"
 # SRUN_ARGS is several arguments: no quotes
 # shellcheck disable=SC2086
 exec srun -p "$1" \

@@ -42,11 +42,12 @@ def text_style(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def legend_text(name: str) -> str:
-    """A name for a legend: not too wide, and not left out.
+    """A name for a legend: in one line, not too wide, and not left out.
 
     Of a long one the middle is left out, since its ends tell it from others. A legend
     leaves out what begins with an underscore; an invisible character then comes first.
     """
+    name = ' '.join(name.split()) or '(no name)'
     if len(name) > _LONGEST:
         half = _LONGEST // 2
         name = f'{name[: half - 1]}…{name[-half:]}'

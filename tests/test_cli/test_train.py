@@ -272,3 +272,16 @@ def test_multi_crop_runs_through_the_pipeline_and_resumes(tmp_path, fast_views):
     assert run_tool('train', *argv, '--resume', log=log) == 0, log.read_text()
     again = torch.load(out / 'epoch_2.pth', weights_only=True)['state_dict']
     assert all(torch.equal(again[name], value) for name, value in end.items())
+
+
+@pytest.mark.parametrize('gpus', ['0', '08', 'abc', '--resume'])
+@pytest.mark.parametrize('script', ['slurm_train', 'dist_train', 'benchmarks/run_all'])
+def test_a_number_of_processes_that_is_none(script, gpus):
+    arguments = ['part', 'job', 'c.py'] if script == 'slurm_train' else ['c.py', gpus]
+    done = subprocess.run(
+        ['bash', str(TOOLS / f'{script}.sh'), *arguments],
+        env=dict(os.environ, GPUS=gpus),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and f"GPUS is '{gpus}'" in done.stderr

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation import picture_text
 from mmaccel.evaluation.embedding_plot import embed, plot_embedding
-from mmaccel.evaluation.picture_text import text_style
+from mmaccel.evaluation.picture_text import legend_text, text_style
 
 
 def clusters(number=40, dimension=6, seed=0):
@@ -122,3 +122,11 @@ def test_features_that_do_not_vary_are_not_drawn(method):
     features *= 1 + 1e-6 * rng.normal(size=features.shape).astype(np.float32)
     with pytest.raises(ConfigError, match='nothing varies'):
         embed(features, method)
+
+
+@pytest.mark.parametrize(
+    ('name', 'shown'),
+    [('', '(no name)'), (' \n', '(no name)'), ('a\nb\tc', 'a b c'), ('a_b', 'a_b')],
+)
+def test_names_are_one_line_and_never_empty(name, shown):
+    assert legend_text(name) == shown

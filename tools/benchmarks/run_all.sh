@@ -83,6 +83,7 @@ if [[ -z "$WORK_DIR" ]]; then
 fi
 
 source "$(dirname "${BASH_SOURCE[0]}")/../_launch.sh"
+processes GPUS "$GPUS"
 BENCHMARKS="$ROOT/configs/benchmarks"
 [[ -f "$CKPT" ]] || die "there is no checkpoint $CKPT"
 
