@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,30 @@ TEMPORARY = '.writing'
 IMAGE_EXTENSIONS = (
     '.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp'
 )  # fmt: skip
+
+
+def unread_images(folder: str | Path) -> Counter:
+    """Files below a folder that are images by their names, and that nothing here reads.
+
+    Args:
+        folder (str or Path): Read with its visible sub-folders.
+
+    Returns:
+        Counter: Their number by ending, such as ``.gif``.
+    """
+    from PIL import Image
+
+    known = {*Image.registered_extensions()} - {*IMAGE_EXTENSIONS, '.pdf', '.mpg'}
+    found: Counter = Counter()
+    for _, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        endings = (
+            os.path.splitext(name)[1].lower()
+            for name in files
+            if not name.startswith('.')
+        )
+        found.update(ending for ending in endings if ending in known)
+    return found
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmselfsup.registry import DATASETS, TRANSFORMS
 
 from mmaccel.errors import ConfigError
-from mmaccel.fileio import IMAGE_EXTENSIONS
+from mmaccel.fileio import IMAGE_EXTENSIONS, unread_images
 
 
 @DATASETS.register_module()
@@ -72,6 +72,15 @@ class UnlabelledFolder(BaseDataset):
                 f'there is no image under {folder} (looked for '
                 f'{", ".join(self.extensions)}); set '
                 'train_dataloader.dataset.data_root to a folder of images'
+            )
+        unread = unread_images(folder) if self.extensions == IMAGE_EXTENSIONS else {}
+        if unread:
+            endings = ', '.join(f'{n} {ending}' for ending, n in unread.items())
+            print_log(
+                f'{folder} has images that are not read ({endings}); convert them to '
+                'train on them, too',
+                'current',
+                logging.WARNING,
             )
         return [dict(img_path=path, gt_label=-1) for path in paths]
 

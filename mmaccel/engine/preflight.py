@@ -11,6 +11,7 @@ from mmselfsup.models.algorithms import MoCo, SimCLR
 from mmselfsup.registry import DATASETS, MODELS
 
 from mmaccel.errors import ConfigError
+from mmaccel.fileio import unread_images
 from mmaccel.models.utils import checks
 
 from . import config_reader
@@ -97,7 +98,7 @@ def check_data(cfg: Config, loader: str) -> None:
 
 
 def check_labels(dataset: dict) -> None:
-    """Reject labels that mmcls cannot read, or that come from a hidden folder.
+    """Reject labels that mmcls cannot read, or that would give wrong figures.
 
     Args:
         dataset (dict): Config of a dataset; only ``CustomDataset`` and ``ImageNet``
@@ -105,6 +106,9 @@ def check_labels(dataset: dict) -> None:
 
     Raises:
         ConfigError: Naming the list and its line, or the folder.
+
+    Note:
+        Reads the names of all files of a folder.
     """
     if type_name(dataset) not in ('CustomDataset', 'ImageNet'):
         return
@@ -112,10 +116,30 @@ def check_labels(dataset: dict) -> None:
     if 'ann_file' in paths:
         _check_list(paths['ann_file'])
     elif not dataset.get('ann_file') and 'data_prefix' in paths:
-        for entry in sorted(os.listdir(paths['data_prefix'])):
-            path = os.path.join(paths['data_prefix'], entry)
-            if entry.startswith('.') and os.path.isdir(path):
+        _check_classes(paths['data_prefix'])
+
+
+def _check_classes(folder: str) -> None:
+    """Reject a folder of classes that is not read as a whole."""
+    classes = []
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        if os.path.isdir(path):
+            if entry.startswith('.'):
                 raise ConfigError(f'the hidden folder {path} would be a class; move it')
+            classes.append(entry)
+    if len(classes) == 1:
+        raise ConfigError(
+            f'{folder} has one class, {classes[0]}, so that every answer is right; it '
+            'needs a sub-folder for each of two classes or more'
+        )
+    unread = unread_images(folder)
+    if unread:
+        endings = ', '.join(f'{number} {ending}' for ending, number in unread.items())
+        raise ConfigError(
+            f'{folder} has images that are not read ({endings}); convert them, to .png '
+            'for example, or move them'
+        )
 
 
 def _check_list(path: str) -> None:
@@ -128,12 +152,18 @@ def _check_list(path: str) -> None:
         raise ConfigError(f'{path} is empty; it needs a file name and a label a line')
     if lines[0].startswith('\ufeff'):
         raise ConfigError(f'{path} begins with a byte-order mark; save it without')
+    first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name, _, label = line.strip().rpartition(' ')
         if not name or not label.isdecimal():
             raise ConfigError(
                 f'{path}, line {number}: {line[:80]!r} is not a file name, a space and '
                 'a label, which is a number from 0'
+            )
+        if first.setdefault(name, number) < number:
+            raise ConfigError(
+                f'{path}, line {number}: {name} is there already, in line '
+                f'{first[name]}, and would count twice'
             )
 
 

@@ -361,6 +361,7 @@ def test_labels_that_count_from_elsewhere_are_refused(
         ('a/0.png -1\n', 'line 1'),
         ('\ufeffa/0.png 0\n', 'byte-order mark'),
         ('gr\xfcn/0.png 0\n'.encode('latin-1'), 'UTF-8'),
+        ('a/0.png 0\na/1.png 1\na/0.png 0\n', 'line 3: a/0.png is there already'),
         ('a b/0.png 0\r\n', None),
     ],
 )
@@ -374,6 +375,27 @@ def test_lists_of_labels_are_checked_line_by_line(tmp_path, content, told):
     with pytest.raises(ConfigError) as error:
         check_labels(config)
     assert str(path) in str(error.value) and told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('files', 'told'),
+    [
+        (['a/0.png', 'b/0.png', 'b/1.gif', 'b/2.GIF'], r'\(2 \.gif\)'),
+        (['a/0.png', 'b/0.jp2', 'b/1.gif'], '1 .jp2'),
+        (['a/0.png', 'a/1.png'], 'one class, a'),
+        (['a/0.png', 'b/0.tiff', 'b/notes.txt', 'b/.x.gif'], None),
+    ],
+)
+def test_folders_of_classes_are_read_whole_or_refused(tmp_path, files, told):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(b'x')
+    config = dict(type='mmcls.CustomDataset', data_prefix=str(tmp_path))
+    if told is None:
+        check_labels(config)
+        return
+    with pytest.raises(ConfigError, match=told):
+        check_labels(config)
 
 
 def test_a_hidden_folder_is_no_class(photos, checkpoint, tmp_path, capsys):

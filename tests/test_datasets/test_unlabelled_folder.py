@@ -74,3 +74,16 @@ def test_folder_without_images_is_refused(tmp_path):
     (tmp_path / 'notes.txt').write_text('nothing to see')
     with pytest.raises(ConfigError, match=r'no image under .*\.jpg.*data_root'):
         UnlabelledFolder(data_root=str(tmp_path))
+
+
+def test_images_that_are_not_read_are_counted(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'mmaccel.datasets.unlabelled_folder.print_log',
+        lambda text, *_: said.append(text),
+    )
+    for name in ('a.jpg', 'b.gif', 'deep/c.gif', 'notes.txt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'x')
+    assert len(UnlabelledFolder(data_root=str(tmp_path))) == 1
+    assert [text for text in said if '2 .gif' in text]
