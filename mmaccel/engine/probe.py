@@ -179,8 +179,8 @@ def _naming_the_module(model: nn.Module, what: str) -> Iterator[None]:
         handles.append(module.register_forward_hook(leave))
     try:
         yield
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        raise ConfigError(f'{what} on tiny images fails: {error}') from error
     except Exception as error:
         name, module = running[-1] if running else ('', model)
         where = f'model.{name}'.rstrip('.')

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmselfsup.models.utils import SelfSupDataPreprocessor
 
+from mmaccel.errors import ConfigError
 from mmaccel.models.preprocessors import AccelDataPreprocessor
 from tests.builders import build, moco_config
 
@@ -42,6 +43,15 @@ def test_accel_models_use_it_unless_another_is_named():
     assert type(model.data_preprocessor) is SelfSupDataPreprocessor
 
 
-def test_lists_of_images_are_refused():
-    with pytest.raises(ValueError, match='default_collate'):
-        AccelDataPreprocessor()([dict(inputs=[])], True)
+@pytest.mark.parametrize(
+    'batch',
+    [
+        [dict(inputs=[])],
+        dict(img=torch.zeros(2, 3, 8, 8)),
+        dict(inputs=[[torch.zeros(3, 8, 8)]]),
+        dict(inputs=[torch.zeros(3, 8, 8)], data_samples=[]),
+    ],
+)
+def test_other_batches_are_refused(batch):
+    with pytest.raises(ConfigError, match='default_collate'):
+        AccelDataPreprocessor()(batch, True)

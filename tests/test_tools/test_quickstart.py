@@ -183,8 +183,13 @@ def quickstart(*argv, python=sys.executable, wait=True):
     )
     command = ['bash', str(ROOT / 'tools' / 'quickstart.sh'), *map(str, argv)]
     if not wait:
-        return subprocess.Popen(command, env=environment)
+        return subprocess.Popen(command, env=environment, preexec_fn=_hear_interrupts)
     return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def _hear_interrupts():
+    """A shell cannot trap what was ignored where tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from mmengine.model import ImgDataPreprocessor
 from mmselfsup.registry import MODELS
 from torch import Tensor
 
+from mmaccel.errors import ConfigError
+
 
 @MODELS.register_module()
 class AccelDataPreprocessor(ImgDataPreprocessor):
@@ -30,7 +32,7 @@ class AccelDataPreprocessor(ImgDataPreprocessor):
         returns: one (N, C, H, W) per view, float32
 
     Raises:
-        ValueError: If the batch is none that ``default_collate`` makes.
+        ConfigError: If the batch is none that ``default_collate`` makes of views.
     """
 
     mean: Tensor
@@ -46,13 +48,20 @@ class AccelDataPreprocessor(ImgDataPreprocessor):
         Returns:
             tuple[list[Tensor], list]: Views, and data samples where there are any.
         """
-        if not isinstance(data, dict):
-            raise ValueError(
-                'the batches are lists of images; set '
-                "train_dataloader.collate_fn=dict(type='default_collate')"
+        if not isinstance(data, dict) or 'inputs' not in data:
+            raise ConfigError(
+                "the data loader's batches have no views (`inputs`); let its "
+                'dataset.pipeline end with PackSelfSupInputs, and set its '
+                "collate_fn=dict(type='default_collate')"
             )
-        cast: Any = self.cast_data(list(data.values()))
-        inputs, data_samples = cast
+        cast: Any = self.cast_data(dict(data))
+        inputs, data_samples = cast['inputs'], cast.get('data_samples')
+        if not all(isinstance(x, Tensor) and x.dim() == 4 for x in inputs):
+            raise ConfigError(
+                "the views in the data loader's batches are no batches of images; set "
+                "its collate_fn=dict(type='default_collate'), and a dataset.pipeline "
+                'with MultiView'
+            )
         return [self.normalize(x) for x in inputs], data_samples
 
     def normalize(self, images: Tensor) -> Tensor:
