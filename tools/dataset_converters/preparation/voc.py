@@ -293,9 +293,10 @@ def annotation_fault(path: Path) -> str | None:
         if size is not None:
             for tag in extent:
                 extent[tag] = number(size, tag, int)
-                if extent[tag] <= 0:  # MMDetection drops such images without a word
-                    line = lines[size.find(tag)]
-                    raise ValueError(f'line {line}: <{tag}> is {extent[tag]}')
+                node = size.find(tag)
+                # MMDetection drops such images without a word
+                if node is not None and extent[tag] <= 0:
+                    raise ValueError(f'line {lines[node]}: <{tag}> is {extent[tag]}')
         for node in root.iterfind('object'):
             name = node.findtext('name')
             if name not in NAMES:
