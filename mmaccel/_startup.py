@@ -29,6 +29,7 @@ def start() -> None:
         apply_patches()
         for name in _SUB_PACKAGES:
             import_module(name)
+        import_module('mmaccel.host').answer_scoped_names()
     except Exception as error:  # version checks upstream are plain assertions
         raise ImportError(
             f'mmaccel cannot start ({type(error).__name__}: {error}); run '

@@ -9,7 +9,7 @@ import mmaccel
 
 PACKAGE = Path(mmaccel.__file__).parent
 #: Rooms from the ground up: each imports only itself and what stands before it.
-GROUND = ('errors', 'version', 'renamed', 'fileio', 'seeding', 'hardware')
+GROUND = ('errors', 'version', 'renamed', 'fileio', 'seeding', 'hardware', 'host')
 ROOMS = ('compat', 'models', 'datasets', 'engine', 'evaluation', 'analysis', 'cli')
 #: Rooms that ignore one another, though one stands before the other.
 APART = {('engine', 'datasets')}

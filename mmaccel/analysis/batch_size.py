@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 
 from mmaccel.engine.config_reader import argument, class_of
 from mmaccel.errors import ConfigError

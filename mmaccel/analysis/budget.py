@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmselfsup.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 
+from mmaccel import host
 from mmaccel.engine.config import prepare_config
 from mmaccel.engine.config_reader import pipeline, training_set, views
 from mmaccel.errors import ConfigError
@@ -108,7 +108,7 @@ def budget_report(
     Raises:
         ConfigError: If the number of images or of epochs is not known.
     """
-    init_default_scope('mmselfsup')
+    init_default_scope(host.default_scope(cfg))
     presets = find_presets(path, cfg, read)
     number, source = _images_per_epoch(cfg, images)
     for preset in presets:

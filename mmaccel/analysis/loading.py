@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from mmengine.runner import set_random_seed
-from mmselfsup.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
+from mmaccel import host
 from mmaccel.engine.config import prepare_config
 from mmaccel.engine.config_reader import (
     image_loader,
@@ -81,7 +81,7 @@ class LoadingRunner:
         workers: int = 0,
         device: str = 'cpu',
     ) -> None:
-        init_default_scope('mmselfsup')
+        init_default_scope(host.default_scope(cfg))
         self.cfg = cfg
         if fast is not None:
             cfg.fast_views = fast
@@ -103,7 +103,7 @@ class LoadingRunner:
         self._collate = FUNCTIONS.get(loader.collate_fn.type)
         self._pin = bool(loader.get('pin_memory')) and self.device.type == 'cuda'
         preprocessor = dict(cfg.model.get('data_preprocessor') or {})
-        preprocessor.setdefault('type', 'SelfSupDataPreprocessor')
+        preprocessor.setdefault('type', 'AccelDataPreprocessor')
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
         self.batches = batches
         self._epochs = itertools.count()

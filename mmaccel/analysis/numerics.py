@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import nn
 
 from mmaccel.engine.autocast_wrapper import read_precision, set_precision

@@ -51,7 +51,7 @@ def pick_windows(
     ``PartialBackpropHook``'s schedule does not count.
 
     Args:
-        model (AccelMixin): An Accel model with a ``HardPairCropLayer``.
+        model (AccelAlgorithm): An Accel model with a ``HardPairCropLayer``.
         inputs (Sequence[Tensor]): Views (N, C, H, W), after the data preprocessor.
         seed (int): Of the window draw. Defaults to 0.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmaccel.errors import ConfigError
-from mmaccel.models.algorithms.accel_base import AccelMixin
+from mmaccel.models.algorithms.accel_base import AccelAlgorithm
 from mmaccel.models.utils.backbones import stage_names
 from mmaccel.models.utils.representation import effective_rank, feature_std
 from mmaccel.models.utils.stages import StagePass, split_stages
@@ -89,7 +89,7 @@ def spread_of_checkpoint(
 
 
 def _projected(model: Any, images: Tensor) -> dict[int, Tensor]:
-    if isinstance(model, AccelMixin):
+    if isinstance(model, AccelAlgorithm):
         images = images.contiguous(memory_format=model.layout)
         maps = StagePass(split_stages(model.backbone), images).run_to(model.num_exits)
         return {stage: model.project(model.neck, x, stage) for stage, x in maps}

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmselfsup.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 
+from mmaccel import host
 from mmaccel.engine.config_reader import hooks, image_channels, training_set, views
 from mmaccel.errors import ConfigError
 from mmaccel.models.plan import StepPlan
@@ -80,7 +80,7 @@ class StepRunner:
         device: str = 'cpu',
         numerics: Numerics | None = None,
     ) -> None:
-        init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+        init_default_scope(host.default_scope(cfg))
         if not views(training_set(cfg)):
             raise ConfigError(
                 f'{cfg.filename} is no pretraining config: its images have no views; '

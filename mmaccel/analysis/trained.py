@@ -5,9 +5,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
-from mmselfsup.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 
+from mmaccel import host
 from mmaccel.engine.preflight import check_data
 from mmaccel.engine.weights import load_whole
 from mmaccel.errors import ConfigError
@@ -23,7 +23,7 @@ def trained_model(cfg: Config, checkpoint: str) -> Any:
     Raises:
         ConfigError: If it is no contrastive pretraining, or the checkpoint another's.
     """
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    init_default_scope(host.default_scope(cfg))
     model: Any = MODELS.build(cfg.model)
     if not (hasattr(model, 'neck') and hasattr(model, 'backbone')):
         raise ConfigError(

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
-from mmselfsup.registry import MODELS, TRANSFORMS
+from mmengine.registry import MODELS, TRANSFORMS
 
+from mmaccel import host
 from mmaccel.datasets import UnlabelledFolder
 from mmaccel.engine import config_reader
 from mmaccel.engine.checkpoint_reader import read_checkpoint
@@ -23,7 +24,7 @@ from .picked_windows import StageWindows, pick_windows
 
 def load_model(cfg: Config, checkpoint: str) -> Any:
     """Build the config's model with the checkpoint's weights, all of them."""
-    kind = MODELS.get(cfg.model.type)
+    kind = host.find(MODELS, cfg.model.type)
     if kind is None or not hasattr(kind, 'crop_after'):
         raise ConfigError(
             f'{cfg.filename} has no Accel model but model.type={cfg.model.type}, which '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 
 from .command import at_least, load, shared
@@ -57,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Extract, embed, draw."""
     from mmengine.device import get_device
-    from mmengine.registry import init_default_scope
-    from mmselfsup.registry import MODELS
+    from mmengine.registry import MODELS, init_default_scope
 
     from mmaccel.engine.weights import load_backbone
     from mmaccel.evaluation.embedding_plot import embed, plot_embedding
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
             f'{cfg.filename} has no model with a backbone; give the config of the '
             'pretraining'
         )
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    init_default_scope(host.default_scope(cfg))
     images = labelled_sets(cfg, args.data_root, [args.split])[args.split]
     model = MODELS.build(cfg.model)
     load_backbone(model.backbone, args.checkpoint, args.prefix)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmaccel import host
+
 from .command import at_least, load, shared
 
 EXAMPLES = """\
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     )
 
     cfg = load(args)
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    init_default_scope(host.default_scope(cfg))
     paths = find_images(args.images, args.num)
     set_random_seed(args.seed)
     model = load_model(cfg, args.checkpoint)

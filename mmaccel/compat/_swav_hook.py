@@ -1,14 +1,13 @@
 """SwAV's hook with the queue on the model's device and inside the checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmselfsup.engine.hooks.swav_hook import SwAVHook as UpstreamSwAVHook
-from mmselfsup.utils import get_model
 from torch import Tensor, nn
 
 _KEY = 'swav_queue'
@@ -23,10 +22,11 @@ class _Loss(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
-class SwAVHook(UpstreamSwAVHook):
+class SavedQueue(Hook):
     """Build SwAV's queue, save it with the weights and restore it on resume.
 
-    Arguments are upstream's; ``interval`` is unused, as nothing is written beside the
+    To be mixed in before a host's ``SwAVHook`` (:func:`with_saved_queue`). Arguments
+    are upstream's; ``interval`` is unused, as nothing is written beside the
     checkpoints. A checkpoint has the queues of all processes, concatenated in rank
     order, under ``'swav_queue'``, and resumes on any number of processes for which
     upstream rounds ``queue_length`` to the same value. A run that does not resume
@@ -42,6 +42,13 @@ class SwAVHook(UpstreamSwAVHook):
         Gathers the queues of all processes at the end of an epoch, and after an
         iteration that an iteration-based ``CheckpointHook`` saves.
     """
+
+    queue_length: int
+    batch_size: int
+    epoch_queue_starts: int
+    crops_for_assign: Sequence[int]
+    feat_dim: int
+    queue: Tensor | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,9 +131,17 @@ class SwAVHook(UpstreamSwAVHook):
             self._to_save = torch.cat(all_gather(self.queue), dim=2).cpu()
 
 
+def with_saved_queue(upstream: type[Hook]) -> type[Hook]:
+    """A host's ``SwAVHook`` whose queue is in the checkpoint."""
+    return type('SwAVHook', (SavedQueue, upstream), {'__doc__': SavedQueue.__doc__})
+
+
 def _losses_of(runner: Runner) -> list[_Loss]:
-    head = get_model(runner.model).head
-    return list(head.losses) if hasattr(head, 'losses') else [head.loss]
+    model: Any = runner.model
+    head = (model.module if is_model_wrapper(model) else model).head
+    if hasattr(head, 'losses'):
+        return list(head.losses)
+    return [getattr(head, 'loss_module', None) or head.loss]
 
 
 def _device_of(loss: _Loss) -> torch.device:

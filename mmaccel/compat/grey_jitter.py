@@ -1,6 +1,6 @@
 """Colour transforms of the stack take images of three channels only.
 
-``LoadImageFromFile(color_type='grayscale')`` gives one, and MMSelfSup's ``ColorJitter``
+``LoadImageFromFile(color_type='grayscale')`` gives one, and the hosts' ``ColorJitter``
 and mmcv's ``RandomGrayscale`` then raise, the former with Pillow's "Invalid mode". Grey
 has brightness and contrast to change; saturation and hue leave it as it is.
 """
@@ -11,20 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from mmaccel.host import installed
+
 
 def _transforms() -> list[Any]:
     from mmcv.transforms import RandomGrayscale
-    from mmselfsup.datasets.transforms.processing import ColorJitter
 
-    return [ColorJitter, RandomGrayscale]
+    processing = [one.module('datasets.transforms.processing') for one in installed()]
+    return [*(module.ColorJitter for module in processing), RandomGrayscale]
 
 
 def is_needed() -> bool:
     """Tell whether one of them fails for a grey image."""
-    jitter, grayscale = _transforms()
+    *jitters, grayscale = _transforms()
     state = np.random.get_state()
     try:
-        for transform in (jitter(0.4), grayscale(1.0)):
+        for transform in (*(jitter(0.4) for jitter in jitters), grayscale(1.0)):
             transform.transform({'img': np.zeros((2, 2), np.uint8)})
     except Exception:  # Pillow's or OpenCV's, by version
         return True

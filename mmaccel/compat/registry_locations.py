@@ -7,12 +7,17 @@ makes, raises ``ModuleNotFoundError``.
 
 from importlib.util import find_spec
 
+from mmaccel.host import MMSELFSUP
+
 _LOCATION = 'mmselfsup.engine.runner'
 
 
 def _registries() -> list:
     from mmengine.registry import Registry
-    from mmselfsup import registry
+
+    if not MMSELFSUP.is_installed:
+        return []
+    registry = MMSELFSUP.module('registry')
 
     return [
         value

@@ -1,18 +1,20 @@
 """Upstream's ``distributed_sinkhorn`` is not distributed.
 
 It sums each prototype's weight over this process alone, so that every rank balances
-its own samples and codes depend on the number of GPUs. The algorithm's authors
-sum over all processes in each iteration (``distributed_sinkhorn`` in main_swav.py of
-facebookresearch/swav), which makes N processes equal one with all samples.
+its own samples and codes depend on the number of GPUs: MMSelfSup never sums over
+ranks, MMPretrain only where a weight is zero, which may be so on one rank alone. The
+algorithm's authors sum over all processes in each iteration (``distributed_sinkhorn``
+in main_swav.py of facebookresearch/swav), which makes N processes equal one with all
+samples.
 """
 
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmaccel.compat._patch import replace_everywhere
+from mmaccel.host import Host, installed
 
 _EPS = 1e-12
 
@@ -65,20 +67,13 @@ def distributed_sinkhorn(
     return (q * num_samples).mT
 
 
-def _upstream() -> Any:
-    # mmselfsup.utils has a function of the module's name, which hides the module
-    import mmselfsup.utils  # noqa: F401
-
-    return sys.modules['mmselfsup.utils.distributed_sinkhorn']
-
-
-def is_needed() -> bool:
-    """Tell whether an iteration runs without communication."""
-    module = _upstream()
+def _is_local(host: Host) -> bool:
+    """Whether an iteration of a host's function runs without communication."""
+    module = host.module(host.sinkhorn)
     function = module.distributed_sinkhorn
     if function is distributed_sinkhorn or not hasattr(module, 'all_reduce'):
         return False
-    original = module.all_reduce
+    original: Any = module.all_reduce
     calls: list[Tensor] = []
     module.all_reduce = calls.append
     try:
@@ -88,8 +83,13 @@ def is_needed() -> bool:
     return len(calls) < 4  # the total, and one per iteration
 
 
+def is_needed() -> bool:
+    """Tell whether a host's iteration runs without communication."""
+    return any(_is_local(host) for host in installed())
+
+
 def apply() -> None:
-    """Put :func:`distributed_sinkhorn` in place of upstream's wherever imported."""
-    replace_everywhere(
-        'distributed_sinkhorn', _upstream().distributed_sinkhorn, distributed_sinkhorn
-    )
+    """Put ours in place of upstream's wherever it is imported."""
+    for host in filter(_is_local, installed()):
+        upstream = host.module(host.sinkhorn).distributed_sinkhorn
+        replace_everywhere('distributed_sinkhorn', upstream, distributed_sinkhorn)

@@ -8,7 +8,7 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
-from mmselfsup.registry import TRANSFORMS
+from mmengine.registry import TRANSFORMS
 
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import check_complete

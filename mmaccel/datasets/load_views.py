@@ -8,10 +8,11 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmselfsup.datasets.transforms.processing import RandomResizedCrop
-from mmselfsup.registry import TRANSFORMS
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torch.nn import functional as F
+
+from mmaccel import host
 
 from .checked_image import LoadCheckedImage
 
@@ -65,9 +66,9 @@ class LoadViews(LoadCheckedImage):
     ) -> None:
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else num_views
-        self.crops: list[RandomResizedCrop] = []
+        self.crops: list[Any] = []  # of the host's RandomResizedCrop
         for count, (crop,) in zip(counts, transforms, strict=True):
-            self.crops += [TRANSFORMS.build(crop)] * count
+            self.crops += [host.build(TRANSFORMS, crop)] * count
         # without antialiasing an image of half the size gives other views
         smooth = all(
             crop.backend == 'pillow' and crop.interpolation != 'nearest'
@@ -98,16 +99,15 @@ class LoadViews(LoadCheckedImage):
     def boxes(self, size: tuple[int, int]) -> list[Box]:
         """Sample the box of every view, in pixels of an image of (rows, columns)."""
         outline = np.broadcast_to(np.uint8(0), size)  # upstream asks for its shape
-        return [
-            crop.get_params(outline, crop.scale, crop.ratio, crop.max_attempts)
-            for crop in self.crops
-        ]
+        return [host.crop_box(crop, outline) for crop in self.crops]
 
     def reduction(self, boxes: Sequence[Box]) -> int:
         """Return the divisor of rows and columns at which no view is enlarged."""
         least = min(
-            min((bottom - top + 1) / crop.size[0], (right - left + 1) / crop.size[1])
-            for (top, left, bottom, right), crop in zip(boxes, self.crops)
+            min((bottom - top + 1) / rows, (right - left + 1) / columns)
+            for (top, left, bottom, right), (rows, columns) in zip(
+                boxes, map(host.crop_size, self.crops)
+            )
         )
         return max((n for n in (1, *self._flags) if n <= least), default=1)
 
@@ -154,7 +154,7 @@ def fitted(box: Box, size: tuple[int, int], decoded: tuple[int, int]) -> Box:
     return top, left, bottom, right
 
 
-def cut(image: np.ndarray, box: Box, crop: RandomResizedCrop) -> np.ndarray:
+def cut(image: np.ndarray, box: Box, crop: Any) -> np.ndarray:
     """Crop and resize as upstream's ``RandomResizedCrop``.
 
     Pillow's antialiased filters are torch's, in 8 bits, at a quarter of the time and
@@ -166,7 +166,7 @@ def cut(image: np.ndarray, box: Box, crop: RandomResizedCrop) -> np.ndarray:
         pixels = torch.from_numpy(image if image.ndim == 3 else image[..., None])
         view = F.interpolate(
             pixels.permute(2, 0, 1)[None],
-            size=tuple(crop.size),
+            size=host.crop_size(crop),
             mode=crop.interpolation,
             antialias=True,
         )[0]
@@ -174,7 +174,7 @@ def cut(image: np.ndarray, box: Box, crop: RandomResizedCrop) -> np.ndarray:
         return resized if image.ndim == 3 else resized[..., 0]
     resized = mmcv.imresize(
         np.ascontiguousarray(image),
-        tuple(crop.size[::-1]),
+        host.crop_size(crop)[::-1],
         interpolation=crop.interpolation,
         backend=crop.backend,
     )

@@ -4,10 +4,11 @@ from typing import Any, Protocol
 
 import cv2
 from mmengine.logging import print_log
+from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
-from mmselfsup.registry import DATASETS
 from torch.utils.data import Dataset
 
+from mmaccel import host
 from mmaccel.errors import TrainingStopped
 from mmaccel.seeding import REPLACEMENT, SAMPLE, derived_seeds, seed_host
 
@@ -47,7 +48,7 @@ class SeededDataset(Dataset):
 
     def __init__(self, dataset: dict | _Samples, max_tries: int = 20) -> None:
         self.dataset: _Samples = (
-            DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+            host.build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
         )
         self.max_tries = max_tries
         self._seed = 0

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmcls.datasets import BaseDataset
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from mmselfsup.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DATASETS, TRANSFORMS
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import IMAGE_EXTENSIONS, unread_images
 
@@ -34,7 +35,7 @@ class UnlabelledFolder(BaseDataset):
         extensions (Sequence[str]): File names that count as images, upper or lower
             case.
         pipeline (Sequence): Transforms or their configs. Defaults to none.
-        **kwargs: As for :class:`mmcls.datasets.BaseDataset`.
+        **kwargs: As for :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
         ConfigError: If the folder does not exist or holds no image.
@@ -53,12 +54,15 @@ class UnlabelledFolder(BaseDataset):
             print_log(f'UnlabelledFolder ignores ann_file={ann_file!r}', 'current')
         self.extensions = tuple(extension.lower() for extension in extensions)
         transforms = [
-            TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline
+            host.build(TRANSFORMS, t) if isinstance(t, dict) else t for t in pipeline
         ]
+        prefix = (
+            dict(img_path=data_prefix) if isinstance(data_prefix, str) else data_prefix
+        )
         super().__init__(
             ann_file='',
             data_root=os.path.expanduser(data_root),
-            data_prefix=data_prefix,
+            data_prefix=prefix,
             pipeline=transforms,
             **kwargs,
         )

@@ -4,8 +4,9 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from mmselfsup.utils import get_model
 from torch import Tensor
+
+from mmaccel.models.unwrapped import unwrapped
 
 
 def pending_gradients(runner: Runner) -> dict[str, Tensor]:
@@ -23,7 +24,7 @@ def pending_gradients(runner: Runner) -> dict[str, Tensor]:
         return {}
     gradients = {
         name: parameter.grad.detach().clone()
-        for name, parameter in get_model(runner.model).named_parameters()
+        for name, parameter in unwrapped(runner.model).named_parameters()
         if parameter.grad is not None
     }
     for gradient in gradients.values():
@@ -33,7 +34,7 @@ def pending_gradients(runner: Runner) -> dict[str, Tensor]:
 
 def restore_gradients(runner: Runner, gradients: dict[str, Tensor]) -> None:
     """Put saved gradients back where the next update finds them."""
-    for name, parameter in get_model(runner.model).named_parameters():
+    for name, parameter in unwrapped(runner.model).named_parameters():
         if name in gradients:
             with torch.no_grad():
                 parameter.grad = gradients[name].to(parameter.device)

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from mmselfsup.registry import OPTIM_WRAPPERS
+from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from mmaccel.errors import ConfigError
@@ -19,7 +19,7 @@ from .config_reader import type_name
 _WRAPPERS = dict(
     fp32='OptimWrapper',
     fp16='AmpOptimWrapper',
-    bf16='mmselfsup.AutocastOptimWrapper',
+    bf16='AutocastOptimWrapper',
 )
 
 

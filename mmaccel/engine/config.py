@@ -11,6 +11,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.utils import get_installed_path
 
+from mmaccel import host
 from mmaccel.compat.package_configs import CONFIG_ROOTS, own_config
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import IMAGE_EXTENSIONS
@@ -20,7 +21,9 @@ from .config_reader import dicts, is_pretraining, type_name
 from .distributed import local_world_size
 from .fast_views import use_fast_views
 
-_CPU_WRAPPER = 'mmselfsup.CPUDistributedDataParallel'
+#: Scopes whose names are the hosts' own.
+_SCOPES = (None, *(one.name for one in host.HOSTS))
+_CPU_WRAPPER = 'CPUDistributedDataParallel'
 _HOOKS = (
     'ThroughputHook',
     'StepSeedHook',
@@ -125,6 +128,12 @@ def prepare_config(cfg: Config) -> Config:
     Returns:
         Config: The same.
     """
+    with host.scope(cfg):
+        _prepare(cfg)
+    return cfg
+
+
+def _prepare(cfg: Config) -> None:
     for name in ('default_hooks', 'visualizer', 'env_cfg', 'custom_imports'):
         if cfg.get(name, ()) is None:  # its default, as where it is left out
             cfg.pop(name)
@@ -147,7 +156,6 @@ def prepare_config(cfg: Config) -> Config:
         if isinstance(cfg.get(name), dict):
             _fit_workers(cfg, name)
     _fit_launcher(cfg)
-    return cfg
 
 
 def _import_mmaccel(cfg: Config) -> None:
@@ -186,7 +194,7 @@ def _use_log_line(cfg: Config) -> None:
 
 def _use_tensorboard(cfg: Config) -> None:
     visualizer = cfg.setdefault(
-        'visualizer', ConfigDict(type='SelfSupVisualizer', name='visualizer')
+        'visualizer', ConfigDict(type=host.of(cfg).visualizer, name='visualizer')
     )
     if visualizer.get('save_dir') is None and 'work_dir' in cfg:
         visualizer['save_dir'] = cfg.work_dir
@@ -293,7 +301,7 @@ def _fit_launcher(cfg: Config) -> None:
 
 def _swap(cfg: Any, old: str, new: str) -> None:
     """Replace a part's type, whichever package the config names it from."""
-    if type_name(cfg) == old and cfg.get('_scope_') in (None, 'mmselfsup'):
+    if type_name(cfg) == old and cfg.get('_scope_') in _SCOPES:
         cfg['type'] = new
 
 

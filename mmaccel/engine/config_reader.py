@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+from mmaccel import host
+
 #: Top-level settings that decide, beside the data, what a training results in.
 DECISIVE = (
     'model',
@@ -143,14 +145,26 @@ def image_loader(cfg: Config | Mapping) -> dict:
 
 
 def is_pretraining(cfg: Config | Mapping) -> bool:
-    """Whether a config is a pretraining's; those of other packages keep their parts."""
-    return cfg.get('default_scope') == 'mmselfsup'
+    """Whether a config is a host's pretraining; those of others keep their parts.
+
+    MMSelfSup does nothing else but pretrain and evaluate. MMPretrain also classifies,
+    retrieves and captions: there a pretraining is what reads several views of an image
+    or has an Accel model.
+    """
+    package = host.named(cfg.get('default_scope'))
+    if package is None or cfg.get('default_scope') != package.name:
+        return False
+    if package is host.MMSELFSUP:
+        return True
+    model = type_name(cfg.get('model') or {})
+    found = views(training_set(cfg))
+    return model.startswith('Accel') or sum(view.number for view in found) > 1
 
 
 def class_of(cfg: Mapping, registry: Registry) -> type | None:
     """Class that a part's config names, None where nothing of that name is known."""
     kind = cfg.get('type')
-    return registry.get(kind) if isinstance(kind, str) else kind
+    return host.find(registry, kind) if isinstance(kind, str) else kind
 
 
 def argument(kind: Callable | None, name: str) -> inspect.Parameter | None:

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmselfsup.registry import MODEL_WRAPPERS
+from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
 from mmaccel.errors import ConfigError

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import count, islice
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from mmselfsup.registry import DATA_SAMPLERS
+from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader
 
 

@@ -5,6 +5,7 @@ import importlib.util
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 from mmaccel.models.preprocessors.sample_params import build_known
 
@@ -12,6 +13,12 @@ from .config_reader import datasets, pipeline, type_name
 
 _KEYS = ('type', '_scope_')
 _LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')
+#: What a :class:`ViewPreprocessor` can take the place of.
+_PREPROCESSORS = (
+    'SelfSupDataPreprocessor',
+    'AccelDataPreprocessor',
+    'ViewPreprocessor',
+)
 _OFF = 'or set fast_views=False'
 
 
@@ -97,12 +104,12 @@ def _move(cfg: Config, views: ConfigDict) -> None:
     """Give the model a preprocessor that does what the workers no longer do."""
     preprocessor = cfg.model.get('data_preprocessor') or ConfigDict()
     name = type_name(preprocessor) or 'SelfSupDataPreprocessor'
-    if name not in ('SelfSupDataPreprocessor', 'ViewPreprocessor'):
+    if name not in _PREPROCESSORS:
         raise ConfigError(
             f'fast_views cannot take the place of model.data_preprocessor {name}; use '
             f'SelfSupDataPreprocessor, {_OFF}'
         )
-    preprocessor.update(views, type='mmselfsup.ViewPreprocessor')
+    preprocessor.update(views, type='ViewPreprocessor')
     preprocessor.pop('_scope_', None)
     cfg.model['data_preprocessor'] = preprocessor
 
@@ -114,4 +121,4 @@ def _arguments(transform: dict) -> dict:
 def _is_upstreams(transform: dict) -> bool:
     kind = transform['type']
     package = kind.rpartition('.')[0] if isinstance(kind, str) else kind.__module__
-    return package.partition('.')[0] in ('', 'mmselfsup')
+    return host.named(package.partition('.')[0]) is not None or not package

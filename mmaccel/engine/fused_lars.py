@@ -1,13 +1,13 @@
 """LARS without one device synchronisation per parameter."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
-from mmselfsup.engine.optimizers import LARS
-from mmselfsup.registry import OPTIMIZERS
+from mmengine.registry import OPTIMIZERS
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mmaccel.models.utils.transfer import to_device
 
@@ -26,17 +26,49 @@ _SETTINGS = (
 
 
 @OPTIMIZERS.register_module()
-class FusedLARS(LARS):
-    """Upstream's LARS, computed at once for all parameters of equal settings.
+class FusedLARS(Optimizer):
+    """LARS (layer-wise adaptive rates), all parameters of equal settings at once.
 
-    Upstream copies two norms per parameter to the host, some 300 synchronisations per
-    update of ResNet-50. Here the norms stay on the device. The update is upstream's up
-    to the rounding of the rate, which upstream computes in double precision.
+    The hosts' LARS copies two norms per parameter to the host, some 300
+    synchronisations per update of ResNet-50. Here the norms stay on the device. The
+    update is theirs up to the rounding of the rate, which they compute in double
+    precision, and so is the state dict (You et al. 2017, Algorithm 1).
 
     Args:
-        params (Iterable), **kwargs: As upstream. A group with ``lars_exclude=True``
-            gets plain SGD.
+        params (Iterable): Parameters, or groups of them. A group with
+            ``lars_exclude=True`` gets plain SGD.
+        lr (float): Learning rate, 0 or more.
+        momentum (float): 0 or more. Defaults to 0.
+        weight_decay (float): L2 penalty, 0 or more. Defaults to 0.
+        dampening (float): Of momentum. Defaults to 0.
+        eta (float): Trust coefficient, 0 or more. Defaults to 0.001.
+        nesterov (bool): Nesterov momentum. Defaults to False.
+        eps (float): Against division by zero. Defaults to 1e-8.
+
+    Raises:
+        ValueError: For a value out of its range, or Nesterov momentum with dampening
+            or without momentum.
     """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0,
+        weight_decay: float = 0,
+        dampening: float = 0,
+        eta: float = 0.001,
+        nesterov: bool = False,
+        eps: float = 1e-8,
+    ) -> None:
+        settings = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta)
+        for name, value in settings.items():
+            if value < 0:
+                raise ValueError(f'{name}={value} is not possible; use 0 or more')
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError('nesterov=True needs momentum > 0 and dampening=0')
+        self.eps = eps
+        super().__init__(params, dict(settings, dampening=dampening, nesterov=nesterov))
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Tensor | None:

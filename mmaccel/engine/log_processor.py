@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from mmengine.dist import get_world_size
+from mmengine.registry import LOG_PROCESSORS
 from mmengine.runner import LogProcessor, Runner
-from mmselfsup.registry import LOG_PROCESSORS
 
 from mmaccel.hardware import process_peak_mb
 

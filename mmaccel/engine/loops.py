@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from mmselfsup.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmselfsup.models.algorithms import MoCo, SimCLR
-from mmselfsup.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 from mmaccel.fileio import unread_images
 from mmaccel.models.utils import checks
@@ -21,9 +21,13 @@ from .distributed import world_size
 #: Folders of images and masks among a dataset's ``data_prefix``.
 _PREFIXES = ('', 'img_path', 'img', 'seg_map_path', 'sub_data_root')
 
+#: Transforms that end a pretraining's pipeline.
+_PACKS = tuple(one.pack for one in host.HOSTS)
+
 #: Algorithms that compare two views of an image, by the name of a class in the MRO.
 _TWO_VIEWS = {
-    'MoCo', 'MoCoV3', 'DenseCL', 'SimCLR', 'SimSiam', 'BYOL', 'BarlowTwins', 'SwAV'
+    'MoCo', 'MoCoV3', 'DenseCL', 'SimCLR', 'SimSiam', 'BYOL', 'BarlowTwins', 'SwAV',
+    'AccelMoCo', 'AccelSimCLR', 'AccelSwAV',
 }  # fmt: skip
 
 
@@ -59,10 +63,11 @@ def check_training(cfg: Config) -> None:
         if cfg.get(loader):
             check_data(cfg, loader)
     check_amp(cfg)
-    kind = class_of(cfg.model, MODELS)
-    if is_pretraining(cfg) and kind is not None:
-        for check in _PRETRAINING:
-            check(cfg, kind)
+    with host.scope(cfg):
+        kind = class_of(cfg.model, MODELS)
+        if is_pretraining(cfg) and kind is not None:
+            for check in _PRETRAINING:
+                check(cfg, kind)
 
 
 def check_writable(
@@ -207,7 +212,7 @@ def check_sampler(cfg: Config, kind: type) -> None:
 def check_negatives(cfg: Config, kind: type) -> None:
     """Reject a SimCLR batch of one image, whose loss is always 0."""
     images = cfg.train_dataloader.get('batch_size') or 0
-    if issubclass(kind, SimCLR) and images * world_size(cfg.launcher) == 1:
+    if 'SimCLR' in type_name(kind) and images * world_size(cfg.launcher) == 1:
         raise ConfigError(
             'train_dataloader.batch_size=1 has no negatives for '
             f'{kind.__name__}; raise it'
@@ -279,9 +284,9 @@ def check_views(cfg: Config, kind: type) -> None:
     for place, dataset in datasets(cfg.train_dataloader.dataset, option):
         pipeline = config_reader.pipeline(dataset)
         sizes = [v.size for v in config_reader.views(dataset) for _ in range(v.number)]
-        if not pipeline or type_name(pipeline[-1]) != 'PackSelfSupInputs':
+        if not pipeline or type_name(pipeline[-1]) not in _PACKS:
             continue
-        if len(sizes) < 2 or kind in (MoCo, SimCLR):
+        if len(sizes) < 2 or kind.__name__ in ('MoCo', 'SimCLR'):
             checks.check_views(len(sizes), 2, place)
         elif hasattr(kind, 'two_sizes'):
             checks.check_pair(sizes, place)

@@ -15,7 +15,7 @@ from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
 
 from mmaccel.errors import ConfigError
-from mmaccel.models.algorithms import AccelMixin
+from mmaccel.models.algorithms import AccelAlgorithm
 from mmaccel.models.plan import StepPlan
 from mmaccel.models.preprocessors import ViewPreprocessor
 from mmaccel.models.utils.backbones import last_map
@@ -54,12 +54,12 @@ def probe_training(runner: Runner) -> None:
         if not inputs:
             return
         trial = cast(BaseModel, copy.deepcopy(model)).train()
-        if isinstance(trial, AccelMixin):
+        if isinstance(trial, AccelAlgorithm):
             trial.compile_stages = False
             trial.plan = StepPlan(exit_stage=trial.num_exits)
         with _naming_the_module(trial, 'a step'):
             images = _preprocessed(trial, inputs)
-            if isinstance(trial, AccelMixin):
+            if isinstance(trial, AccelAlgorithm):
                 _check_flow(trial, images[0])
             trial(images, [], mode='loss')
         if cfg.get('val_dataloader'):
@@ -80,7 +80,7 @@ def _check_accumulation(runner: Runner, cfg: Config) -> None:
 
 def _check_parameters(model: Any, cfg: Config) -> None:
     """Reject a backbone without a parameter to train; warn of settings for none."""
-    trains = isinstance(model, AccelMixin)
+    trains = isinstance(model, AccelAlgorithm)
     if trains and not any(p.requires_grad for p in model.backbone.parameters()):
         raise ConfigError(
             'model.backbone has no parameter to train; lower '
@@ -128,7 +128,7 @@ def _preprocessed(model: BaseModel, inputs: list[Tensor]) -> list[Tensor]:
     return data['inputs'] if isinstance(data, dict) else data[0]
 
 
-def _check_flow(model: AccelMixin, images: Tensor) -> None:
+def _check_flow(model: AccelAlgorithm, images: Tensor) -> None:
     """Reject a backbone that does not run its stages one after the other."""
     backbone = copy.deepcopy(model.backbone)
     backbone.eval()  # which returns None in MMClassification

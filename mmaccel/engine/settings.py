@@ -26,10 +26,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import Registry
 from mmengine.runner import LogProcessor, Runner
 from mmengine.visualization import Visualizer
-from mmselfsup.models.utils import SelfSupDataPreprocessor
 from torch.utils.data import DataLoader
 
 from mmaccel.errors import ConfigError
+from mmaccel.models.preprocessors import AccelDataPreprocessor
 
 from .config_reader import argument, type_name
 
@@ -102,7 +102,7 @@ _FLAGS = (
 #: What takes a part that names no type.
 _DEFAULTS: dict[str, Callable] = {
     '*_dataloader': DataLoader,
-    'model.data_preprocessor': SelfSupDataPreprocessor,
+    'model.data_preprocessor': AccelDataPreprocessor,
     'optim_wrapper': OptimWrapper,
     'log_processor': LogProcessor,
     'visualizer': Visualizer,

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
+from mmaccel import host
 from mmaccel.engine.autocast_wrapper import warn_if_slow_in_bf16
 from mmaccel.errors import ConfigError
 from mmaccel.models.utils.backbones import (
@@ -159,7 +160,9 @@ def sample_label(sample: object) -> int:
     if label is None:
         raise ValueError(
             'The kNN monitor needs labels: use a labelled dataset and end its pipeline '
-            "with dict(type='PackSelfSupInputs', algorithm_keys=['gt_label'])."
+            f'with {host.current().labelled()}'
         )
+    if isinstance(label, torch.Tensor):  # MMPretrain
+        return int(label)
     # MMSelfSup packs the index as `value`, MMClassification as `label`
     return int(label.value if 'value' in label else label.label)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmcls.evaluation.metrics import Accuracy
-from mmselfsup.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+from mmaccel import host
 
 
 @METRICS.register_module()
-class HeadAccuracy(Accuracy):
+class HeadAccuracy(BaseMetric):
     """Accuracy of one classifier of MMSelfSup's ``MultiClsHead``.
 
     Upstream's config names a ``MultiHeadEvaluator`` that MMSelfSup 1.0 does not have.
@@ -16,15 +18,24 @@ class HeadAccuracy(Accuracy):
 
     Args:
         head (int): The classifier: 0 is the stem's, i that of stage i.
-        **kwargs: As for :class:`mmcls.evaluation.Accuracy`.
+        **kwargs: As for ``Accuracy`` of mmcls, or of MMPretrain.
     """
 
+    default_prefix = 'accuracy'
+
     def __init__(self, head: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
         self._field = f'head{head}_pred_label'
+        accuracy = f'{host.current().labels}.Accuracy'
+        self._accuracy = host.build(METRICS, dict(type=accuracy, **kwargs))
+        super().__init__(self._accuracy.collect_device, self._accuracy.prefix)
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Read the classifier's scores where those of a single one would be."""
-        super().process(
+        self._accuracy.process(
             data_batch, [dict(s, pred_label=s[self._field]) for s in data_samples]
         )
+        self.results = self._accuracy.results
+
+    def compute_metrics(self, results: list) -> dict:
+        """Compute the accuracy over all images."""
+        return self._accuracy.compute_metrics(results)

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
-from mmselfsup.registry import DATASETS
+from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
+from mmaccel import host
 from mmaccel.engine.config import use_checked_files
 from mmaccel.engine.config_reader import hooks, image_loader, training_set, views
 from mmaccel.engine.preflight import check_data, check_labels
@@ -57,7 +58,7 @@ def folder_set(cfg: Config, folder: str, ann_file: str = '') -> dict:
         ann_file (str): List of files and labels, for a flat folder. Defaults to none.
     """
     return dict(
-        type='mmcls.CustomDataset',
+        type=f'{host.of(cfg).labels}.CustomDataset',
         ann_file=ann_file,
         data_prefix=folder,
         pipeline=test_pipeline(cfg),
@@ -74,11 +75,17 @@ def test_pipeline(cfg: Config) -> list[dict]:
     sizes = [max(view.size) for view in views(training_set(cfg)) if view.size]
     size = cfg.get('test_size') or max(sizes, default=224)
     edge = round(size * 256 / 224) if size >= 96 else size
+    package = host.of(cfg)
     return [
         image_loader(cfg),
-        dict(type='mmcls.ResizeEdge', scale=edge, edge='short', backend='pillow'),
-        dict(type='mmcls.CenterCrop', crop_size=size),
-        dict(type='PackSelfSupInputs', algorithm_keys=['gt_label']),
+        dict(
+            type=f'{package.labels}.ResizeEdge',
+            scale=edge,
+            edge='short',
+            backend='pillow',
+        ),
+        dict(type='CenterCrop', crop_size=size),
+        package.labelled(),
     ]
 
 
@@ -99,7 +106,7 @@ def load_set(
         ConfigError: If it is missing, or :class:`ValueError` if it has no labels.
     """
     check_data(Config(dict(test_dataloader=dict(dataset=config))), 'test_dataloader')
-    dataset = DATASETS.build(ConfigDict(config))
+    dataset = host.build(DATASETS, ConfigDict(config))
     names = dataset.metainfo.get('classes')
     classes = [str(name) for name in names] if names else [str(i) for i in range(10000)]
     # a generator of its own, or starting the loader would draw from the global one

@@ -14,10 +14,10 @@ from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
-from mmselfsup.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
+from mmaccel import host
 from mmaccel.engine.preflight import check_writable
 from mmaccel.engine.weights import PREFIX, load_backbone
 from mmaccel.errors import ConfigError
@@ -57,7 +57,7 @@ def build_sets(configs: dict[str, dict]) -> dict:
     """Open the labelled images."""
     sets = {}
     for split, config in configs.items():
-        sets[split] = DATASETS.build(ConfigDict(config))
+        sets[split] = host.build(DATASETS, ConfigDict(config))
         sample_label(sets[split][0]['data_samples'])
     check_labels(*(sets[split] for split in SPLITS))
     train, test = (sets[split].metainfo.get('classes') for split in SPLITS)
@@ -78,7 +78,7 @@ def build_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
             'checkpoint was trained by'
         )
     torch.manual_seed(args.seed)
-    model = MODELS.build(cfg.model)
+    model = host.build(MODELS, cfg.model)
     if args.untrained:
         logger = MMLogger.get_current_instance()
         logger.setLevel(logging.WARNING)  # it lists every parameter
@@ -207,7 +207,7 @@ def probe(cfg: Config, args: argparse.Namespace) -> None:
     Note:
         Prints its progress and a table.
     """
-    init_default_scope(cfg.get('default_scope') or 'mmselfsup')
+    init_default_scope(host.default_scope(cfg))
     model = build_model(cfg, args)
     configs = labelled_sets(cfg, args.data_root)
     dataset = dataset_name(configs['test'])

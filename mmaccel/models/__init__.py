@@ -1,6 +1,6 @@
 """Algorithms, necks, heads, losses and layers, in MMSelfSup's registries."""
 
-from .algorithms import AccelMixin, AccelMoCo, AccelSimCLR, AccelSwAV
+from .algorithms import AccelAlgorithm, AccelMoCo, AccelSimCLR, AccelSwAV
 from .heads import AccelContrastiveHead, AccelSwAVHead
 from .layers import HardPairCropLayer
 from .losses import AccelSwAVLoss
@@ -8,7 +8,7 @@ from .necks import IntermediateNeck
 from .preprocessors import AccelDataPreprocessor, ViewPreprocessor
 
 __all__ = [
-    'AccelMixin',
+    'AccelAlgorithm',
     'AccelMoCo',
     'AccelSimCLR',
     'AccelSwAV',

@@ -26,7 +26,7 @@ from torch.nn.functional import cosine_similarity
 
 from mmaccel.analysis.trained import trained_model, training_set
 from mmaccel.errors import ConfigError
-from mmaccel.models.algorithms import AccelMixin
+from mmaccel.models.algorithms import AccelAlgorithm
 from mmaccel.models.layers import HardPairCropLayer
 from mmaccel.models.plan import StepPlan
 from mmaccel.models.utils.backbones import stage_names
@@ -95,7 +95,7 @@ def gradient(model: Any, views: Views, step: Step, seed: int = 0) -> Gradient:
     The stem belongs to stage 1. Batch norms use the batch's statistics.
 
     Args:
-        model (AccelMixin): An algorithm; not changed: the step is a copy's.
+        model (AccelAlgorithm): An algorithm; not changed: the step is a copy's.
         views (Sequence[Tensor]): Of a batch, after the data preprocessor.
         step (Step): How to take it.
         seed (int): Of what the step draws: windows, and the order of shuffle-BN.
@@ -146,7 +146,7 @@ def compare(
     """Compare cheap steps' gradients with the whole step's, stage by stage.
 
     Args:
-        model (AccelMixin): An algorithm as it is in the middle of a training.
+        model (AccelAlgorithm): An algorithm as it is in the middle of a training.
         batches (Sequence[tuple]): Two or more; each the views of some images, after the
             data preprocessor, and further views of the same images.
 
@@ -230,7 +230,7 @@ def compare_checkpoints(
     number = batch_size or cfg.train_dataloader.batch_size
     models = {label: trained_model(cfg, path) for label, path in checkpoints.items()}
     model = next(iter(models.values()))
-    if not isinstance(model, AccelMixin):
+    if not isinstance(model, AccelAlgorithm):
         raise ConfigError(
             f'{cfg.filename} trains a {type(model).__name__}, which has no exits; give '
             'the config and checkpoints of an accelerated model'

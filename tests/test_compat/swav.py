@@ -6,9 +6,9 @@ import sys
 
 import torch
 from mmengine.runner import Runner
+from mmselfsup.engine.hooks import SwAVHook
 from torch.utils.data import DataLoader
 
-from mmaccel.compat._swav_hook import SwAVHook
 from tests.builders import BACKBONE
 
 UpstreamSwAVHook = SwAVHook.__mro__[1]

@@ -6,10 +6,10 @@ import mmengine.runner
 import pytest
 import torch
 from mmengine.dist import get_world_size
+from mmselfsup.engine.hooks import SwAVHook
 from mmselfsup.registry import HOOKS
 
 from mmaccel.compat import swav_queue
-from mmaccel.compat._swav_hook import SwAVHook
 from tests.processes import fork_ranks
 from tests.test_compat.swav import UpstreamSwAVHook, queue_of, swav_runner
 

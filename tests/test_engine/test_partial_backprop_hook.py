@@ -149,7 +149,7 @@ def test_ddp_that_cannot_skip_parameters_is_refused(model, monkeypatch):
     wrapper = nn.Module()
     wrapper.module, wrapper.find_unused_parameters = model, False
     monkeypatch.setattr(module, 'is_model_wrapper', lambda _: True)
-    monkeypatch.setattr(module, 'get_model', lambda _: model)
+    monkeypatch.setattr(module, 'unwrapped', lambda _: model)
     with pytest.raises(ValueError, match='StagewiseDataParallel'):
         PartialBackpropHook().before_train(runner_with(wrapper))
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from mmselfsup.registry import HOOKS
 
 from mmaccel.errors import TrainingStopped
 

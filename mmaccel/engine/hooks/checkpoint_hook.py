@@ -13,12 +13,12 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
-from mmselfsup.utils import get_model
 
 from mmaccel.errors import ConfigError, TrainingStopped
 from mmaccel.fileio import remove_temporaries
+from mmaccel.models.unwrapped import unwrapped
 
 from ..accumulation import pending_gradients, restore_gradients
 from ..checkpoints import INTERRUPTED
@@ -61,7 +61,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Reject a checkpoint of another architecture; apply a changed schedule."""
-        own = get_model(runner.model).state_dict()
+        own = unwrapped(runner.model).state_dict()
         found = mismatch(own, checkpoint.get('state_dict', checkpoint))
         if runner._resume:
             self._gradients = checkpoint.get('accumulated_gradients', {})
@@ -182,7 +182,7 @@ class SafeCheckpointHook(CheckpointHook):
 
 def _check_finite(runner: Runner) -> None:
     """Raise for weights that are not finite, one step before the loss is not."""
-    for name, parameter in get_model(runner.model).named_parameters():
+    for name, parameter in unwrapped(runner.model).named_parameters():
         if not torch.isfinite(parameter).all():
             last = runner.message_hub.get_info('last_ckpt')
             raise TrainingStopped(

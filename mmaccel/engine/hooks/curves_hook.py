@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
 
 from mmaccel.fileio import write_atomically
 

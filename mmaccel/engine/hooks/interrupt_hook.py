@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
 
 from mmaccel.errors import Interrupted
 

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
 
 from mmaccel.errors import TrainingStopped
 

@@ -3,9 +3,10 @@
 from collections import defaultdict
 
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
-from mmselfsup.utils import get_model
+
+from mmaccel.models.unwrapped import unwrapped
 
 
 @HOOKS.register_module()
@@ -67,7 +68,7 @@ class KeyAgeHook(Hook):
             if e in self._told or not abs(age) > max(content, self.least):
                 continue
             self._told.add(e)
-            negatives = list(get_model(runner.model).negatives)
+            negatives = list(unwrapped(runner.model).negatives)
             for told in self._told:
                 negatives[told - 1] = 'batch'
             runner.logger.warning(

@@ -9,12 +9,12 @@ from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
-from mmselfsup.utils import get_model
 
-from mmaccel.models.algorithms import AccelMixin
+from mmaccel.models.algorithms import AccelAlgorithm
 from mmaccel.models.plan import StepPlan
+from mmaccel.models.unwrapped import unwrapped
 from mmaccel.models.utils.checks import check_has_exits, check_num_blocks
 from mmaccel.renamed import schedule_from_phases
 from mmaccel.seeding import PLAN, derived_generator
@@ -139,7 +139,7 @@ class PartialBackpropHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Reject what cannot work, naming the remedy, and agree on the seed."""
-        model = get_model(runner.model)
+        model = unwrapped(runner.model)
         self.check_model(model)
         never = untrained_choosers(self.schedule, model)
         if never:
@@ -153,7 +153,7 @@ class PartialBackpropHook(Hook):
             raise ValueError(
                 'stages after the exit get no gradient, which DistributedDataParallel '
                 'refuses by default; set model_wrapper_cfg=dict(type='
-                "'mmselfsup.StagewiseDataParallel')"
+                "'StagewiseDataParallel')"
             )
         # ranks with different exits would mix gradients without any error
         seed = torch.tensor([runner.seed], device=next(model.parameters()).device)
@@ -179,7 +179,7 @@ class PartialBackpropHook(Hook):
     ) -> None:
         """Draw this update's plan and hand it to the model."""
         assert self._seed is not None, 'before_train sets the seed'
-        model = get_model(runner.model)
+        model = unwrapped(runner.model)
         counts = cast(OptimWrapper, runner.optim_wrapper)._accumulative_counts
         update = runner.iter // counts
         progress = update * counts / runner.max_iters
@@ -202,11 +202,11 @@ class PartialBackpropHook(Hook):
         if self._rates is not None:
             self._rates.remove()
             self._rates = None
-        get_model(runner.model).plan = None
+        unwrapped(runner.model).plan = None
 
     def draw(
         self,
-        model: AccelMixin,
+        model: AccelAlgorithm,
         seed: int,
         update: int,
         stage: TrainingStage | None = None,
@@ -224,7 +224,7 @@ class PartialBackpropHook(Hook):
         return StepPlan(len(stage.exit_probs), blocks=blocks)
 
     def distribution(
-        self, model: AccelMixin, samples: int = 16
+        self, model: AccelAlgorithm, samples: int = 16
     ) -> list[tuple[float, StepPlan]]:
         """All plans with their probabilities; for ``'skipping'`` an equal sample.
 

@@ -3,8 +3,8 @@
 import torch
 from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
 
 from mmaccel.seeding import STEP, seed_host
 

@@ -4,9 +4,10 @@ from collections import defaultdict
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
-from mmselfsup.utils import get_model
+
+from mmaccel.models.unwrapped import unwrapped
 
 from ..config_reader import type_name
 
@@ -67,7 +68,7 @@ class StuckLossHook(Hook):
         for stage, losses in sorted(self._losses.items()):
             if f'train/chance_exit{stage}' not in scalars:
                 continue
-            weight = get_model(runner.model).loss_weights[int(stage) - 1]
+            weight = unwrapped(runner.model).loss_weights[int(stage) - 1]
             chance = float(scalars[f'train/chance_exit{stage}'].current()) * weight
             mean = sum(losses) / len(losses)
             if chance and abs(mean - chance) <= self.tolerance * chance:

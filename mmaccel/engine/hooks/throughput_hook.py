@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -10,12 +10,13 @@ from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.dist import all_gather, broadcast, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
-from mmselfsup.registry import DATASETS, HOOKS
-from mmselfsup.utils import get_model
 from torch.utils.data import DataLoader, Subset
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
+from mmaccel.models.unwrapped import unwrapped
 from mmaccel.seeding import keep_random_state
 
 from ..features import check_labels, extract_features, spread
@@ -113,7 +114,7 @@ class KNNHook(Hook):
     def _measure(self, runner: Runner, epoch: int) -> None:
         start = time.perf_counter()
         with keep_random_state():
-            top1 = self._top1(get_model(runner.model))
+            top1 = self._top1(unwrapped(runner.model))
         record = dict(knn_top1=top1)
         seconds = runner.message_hub.get_info('train_seconds')
         if seconds is not None:  # absent without ThroughputHook
@@ -162,7 +163,7 @@ def _build_loader(name: str, cfg: dict, limit: int | None) -> DataLoader:
     """A loader over this rank's share of an evenly spread subset, in order."""
     cfg = dict(cfg)
     try:
-        dataset = spread(DATASETS.build(cfg.pop('dataset')), limit)
+        dataset = spread(host.build(DATASETS, cfg.pop('dataset')), limit)
     except Exception as error:
         reason = str(error).rstrip('.')
         raise ConfigError(

@@ -5,7 +5,6 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
-from mmselfsup.registry import HOOKS as MMSELFSUP_HOOKS
 
 from mmaccel.engine.config_reader import dicts
 from mmaccel.engine.epoch_sampler import images_per_rank
@@ -17,7 +16,6 @@ _INFO = 'transfer'  # in the message hub, and so in checkpoints
 
 
 @HOOKS.register_module()
-@MMSELFSUP_HOOKS.register_module()
 class ResultHook(Hook):
     """Write a training's final accuracy to ``result.json`` in its work directory.
 

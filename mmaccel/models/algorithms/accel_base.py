@@ -1,14 +1,18 @@
 """What every accelerated algorithm shares: its exits, its settings, its checks."""
 
 import logging
-from collections.abc import Callable, Collection, Container, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Container, Sequence
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmselfsup.registry import MODELS
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmaccel import host
 from mmaccel.renamed import renamed
 
 from ..necks import IntermediateNeck
@@ -28,15 +32,17 @@ from ..utils.stages import Stage, StagePass, split_stages
 from ..utils.views import same_size
 
 
-class AccelMixin:
-    """Exits and windows for an upstream algorithm, to be mixed in before it.
+class AccelAlgorithm(BaseModel):
+    """A backbone whose stages have a loss each: exits and windows for an algorithm.
 
     The subclass says in its ``loss`` what runs and what a loss is; this class holds
     the plan of the step (handed over by ``PartialBackpropHook``), the crop layer and
     the settings, and rejects combinations that cannot work.
 
     Args:
-        *args: As upstream.
+        backbone (dict): Config of a ResNet of the host.
+        neck (dict): Config of an ``IntermediateNeck``.
+        head (dict): Config of a head of :mod:`mmaccel.models.heads`.
         crop_layer (dict, optional): A ``HardPairCropLayer`` or ``HardExampleLayer``.
             Defaults to None, no windows.
         loss_on (str): ``'exit'`` minimises the loss at the exit alone (paper,
@@ -49,7 +55,10 @@ class AccelMixin:
         compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
             default backend or the one named; the same result up to rounding. The first
             steps take minutes. Defaults to False.
-        **kwargs: As upstream.
+        pretrained (str, optional): A checkpoint to start from. Defaults to None.
+        data_preprocessor (dict, optional): An ``AccelDataPreprocessor`` where it names
+            no type. Defaults to None.
+        init_cfg (dict, optional): Of the weights' initialization. Defaults to None.
 
     Attributes:
         plan (StepPlan, optional): This step's plan. None trains the last exit.
@@ -60,31 +69,33 @@ class AccelMixin:
     """
 
     backbone: nn.Module
-    data_preprocessor: nn.Module
     neck: IntermediateNeck
-    training: bool
-    to: Callable[..., Any]
+    head: Any
     crop_layer: Any  # a layer of mmaccel.models.layers, or None
 
     @renamed(supervision='loss_on')
     def __init__(
         self,
-        *args: Any,
+        backbone: dict,
+        neck: dict,
+        head: dict,
         crop_layer: dict | None = None,
         loss_on: str = 'exit',
         loss_weights: Sequence[float] | None = None,
         channels_last: bool = False,
         compile_stages: bool | str = False,
-        **kwargs: Any,
+        pretrained: str | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        preprocessor = kwargs.get('data_preprocessor')
-        if preprocessor is None or (
-            isinstance(preprocessor, dict) and 'type' not in preprocessor
-        ):
-            kwargs['data_preprocessor'] = dict(
-                preprocessor or {}, type='mmselfsup.AccelDataPreprocessor'
-            )
-        super().__init__(*args, **kwargs)
+        if pretrained is not None:
+            init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+        preprocessor = dict(data_preprocessor or {})
+        preprocessor.setdefault('type', 'AccelDataPreprocessor')
+        super().__init__(host.build(MODELS, preprocessor), init_cfg)
+        self.backbone = host.build(MODELS, backbone)
+        self.neck = host.build(MODELS, neck)
+        self.head = host.build(MODELS, head)
         check_neck(self.neck, self.backbone)
         weights = (1.0,) * self.num_exits if loss_weights is None else loss_weights
         check_losses(loss_on, weights, self.num_exits)
@@ -98,8 +109,44 @@ class AccelMixin:
         self.compile_stages = compile_stages
         self._compiled: dict[str, list[Stage]] = {}
         self._warned = False
-        self.crop_layer = None if crop_layer is None else MODELS.build(crop_layer)
+        self.crop_layer = None if crop_layer is None else host.build(MODELS, crop_layer)
         check_crop_stages(self.crop_after, self.num_exits)
+
+    def forward(
+        self,
+        inputs: list[Tensor] | Tensor,
+        data_samples: list[BaseDataElement] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Compute losses, or the backbone's maps.
+
+        Args:
+            inputs (list[Tensor] or Tensor): Views (N, 3, H, W), or one batch of images.
+            data_samples (list[BaseDataElement], optional): Not used.
+            mode (str): ``'loss'`` or ``'tensor'``.
+
+        Returns:
+            dict[str, Tensor] or tuple[Tensor]: As :meth:`loss`, or as
+            :meth:`extract_feat`.
+
+        Raises:
+            ValueError: For another mode: pretraining predicts nothing.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        raise ValueError(f"mode={mode!r} is not possible; use 'loss' or 'tensor'")
+
+    def extract_feat(
+        self, inputs: Sequence[Tensor] | Tensor, **_: Any
+    ) -> tuple[Tensor, ...]:
+        """The backbone's maps of the first view, or of a batch of images."""
+        return self.backbone(inputs if isinstance(inputs, Tensor) else inputs[0])
+
+    @abstractmethod
+    def loss(self, inputs: Any, data_samples: Any, **_: Any) -> dict[str, Tensor]:
+        """Run one training step's forward pass."""
 
     @property
     def num_exits(self) -> int:

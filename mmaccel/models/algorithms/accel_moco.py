@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import torch
 from mmengine.dist import get_world_size
-from mmselfsup.models.algorithms import MoCo
-from mmselfsup.registry import MODELS
-from mmselfsup.structures import SelfSupDataSample
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+
+from mmaccel import host
 
 from ..necks import IntermediateNeck
 from ..plan import StepPlan
@@ -22,11 +23,11 @@ from ..utils.fused_ema import FusedEMA
 from ..utils.negatives import age_gap, similarity_to_others
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
-from .accel_base import AccelMixin, at_least_fp32, full_precision
+from .accel_base import AccelAlgorithm, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
-class AccelMoCo(AccelMixin, MoCo):
+class AccelMoCo(AccelAlgorithm):
     """MoCo with partial back-propagation and hard-pair selection.
 
     With the last exit and no windows this is upstream's ``MoCo``, operation by
@@ -40,9 +41,12 @@ class AccelMoCo(AccelMixin, MoCo):
     Paper: Algorithm 1 and equations (3), (4); layer-wise queues from Appendix A.
 
     Args:
-        *args: As upstream's ``MoCo``, with an ``IntermediateNeck`` and an
-            ``AccelContrastiveHead``; ``queue_len`` counts the keys K of each stage's
-            queue.
+        *args: As of :class:`AccelAlgorithm`, the head an ``AccelContrastiveHead``.
+        queue_len (int): Keys K of each stage's queue. Defaults to 65536.
+        feat_dim (int): Length D of the vectors. Defaults to 128.
+        momentum (float, optional): Of the key encoder, as the config's host means it:
+            the share kept of the old weights in MMSelfSup (0.999), the share taken
+            from the new ones in MMPretrain (0.001). Defaults to these.
         key_forward (str): ``'full'`` runs the keys to the last stage and refreshes
             every queue; ``'truncated'`` stops them at the exit and refreshes the
             queues that the loss used. Defaults to ``'full'``.
@@ -52,8 +56,8 @@ class AccelMoCo(AccelMixin, MoCo):
             queue can while the key encoder moves. Not in the paper. Defaults to
             ``'queue'``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
-            :class:`AccelMixin`.
-        **kwargs: As upstream.
+            :class:`AccelAlgorithm`.
+        **kwargs: As of :class:`AccelAlgorithm`.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
@@ -65,6 +69,9 @@ class AccelMoCo(AccelMixin, MoCo):
     def __init__(
         self,
         *args: Any,
+        queue_len: int = 65536,
+        feat_dim: int = 128,
+        momentum: float | None = None,
         key_forward: str = 'full',
         negatives: str | Sequence[str] = 'queue',
         **kwargs: Any,
@@ -83,23 +90,21 @@ class AccelMoCo(AccelMixin, MoCo):
                 f"key_forward={key_forward!r} is unknown; use 'full' or 'truncated'"
             )
         self.key_forward = key_forward
-        self.encoder_k = FusedEMA(
-            nn.Sequential(self.backbone, self.neck), self.encoder_k.momentum
-        )
-        feat_dim = self.queue.size(0)
-        del self.queue, self.queue_ptr  # upstream's single queue
-        queues = [FeatureQueue(feat_dim, self.queue_len) for _ in range(self.num_exits)]
+        encoder = nn.Sequential(self.backbone, self.neck)
+        self.encoder_k = FusedEMA(encoder, host.current().update_rate(momentum))
+        self.queue_len = queue_len
+        queues = [FeatureQueue(feat_dim, queue_len) for _ in range(self.num_exits)]
         self.queues = cast(Sequence[FeatureQueue], nn.ModuleList(queues))
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
+        self, inputs: list[Tensor], data_samples: list[BaseDataElement], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
             inputs (list[Tensor]): Query and key images, each (N, 3, H, W), then any
                 number of small views.
-            data_samples (list[SelfSupDataSample]): Not used.
+            data_samples (list[BaseDataElement]): Not used.
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when

@@ -8,20 +8,19 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmselfsup.models.algorithms import SimCLR
-from mmselfsup.registry import MODELS
-from mmselfsup.structures import SelfSupDataSample
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from ..utils.negatives import other_images
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
 from ..utils.transfer import gather_rows, gather_with_own_gradient
-from .accel_base import AccelMixin, at_least_fp32, full_precision
+from .accel_base import AccelAlgorithm, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
-class AccelSimCLR(AccelMixin, SimCLR):
+class AccelSimCLR(AccelAlgorithm):
     """SimCLR with partial back-propagation and hard-pair selection.
 
     With the last exit and no windows this is upstream's ``SimCLR``, operation by
@@ -37,7 +36,7 @@ class AccelSimCLR(AccelMixin, SimCLR):
     Paper: Algorithm 1 and equations (3), (4).
 
     Args:
-        *args: As upstream's ``SimCLR``, with an ``IntermediateNeck`` of
+        *args: As of :class:`AccelAlgorithm`, with an ``IntermediateNeck`` of
             ``NonLinearNeck`` and an ``AccelContrastiveHead``.
         scale_gradient (bool): As upstream, only this rank's share of the gathered
             vectors carries a gradient while the loss is a mean over all ranks: the
@@ -46,8 +45,8 @@ class AccelSimCLR(AccelMixin, SimCLR):
             logged stays. LARS and Adam hardly see the scale, SGD does. Defaults to
             False, as upstream.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
-            :class:`AccelMixin`.
-        **kwargs: As upstream.
+            :class:`AccelAlgorithm`.
+        **kwargs: As of :class:`AccelAlgorithm`.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
@@ -64,14 +63,14 @@ class AccelSimCLR(AccelMixin, SimCLR):
         return z / (torch.norm(z, p=2, dim=1, keepdim=True) + 1e-10)
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
+        self, inputs: list[Tensor], data_samples: list[BaseDataElement], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
             inputs (list[Tensor]): Two views of the images, each (N, 3, H, W), then
                 any number of small ones.
-            data_samples (list[SelfSupDataSample]): Not used.
+            data_samples (list[BaseDataElement]): Not used.
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when

@@ -5,20 +5,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmselfsup.models.algorithms import SwAV
-from mmselfsup.registry import MODELS
-from mmselfsup.structures import SelfSupDataSample
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from ..necks import IntermediateNeck
 from ..utils.checks import check_keeps_images, check_views
 from ..utils.representation import pair_statistics
 from ..utils.views import same_size
-from .accel_base import AccelMixin, at_least_fp32, full_precision
+from .accel_base import AccelAlgorithm, at_least_fp32, full_precision
 
 
 @MODELS.register_module()
-class AccelSwAV(AccelMixin, SwAV):
+class AccelSwAV(AccelAlgorithm):
     """SwAV with partial back-propagation and hard-pair selection, multi-crop included.
 
     With the last exit and no windows this is upstream's ``SwAV``, operation by
@@ -28,11 +27,11 @@ class AccelSwAV(AccelMixin, SwAV):
     Appendix A.
 
     Args:
-        *args: As upstream's ``SwAV``, with an ``IntermediateNeck`` of
+        *args: As of :class:`AccelAlgorithm`, with an ``IntermediateNeck`` of
             ``SwAVNeck`` and an ``AccelSwAVHead``.
         crop_layer, loss_on, loss_weights, channels_last, compile_stages: As of
-            :class:`AccelMixin`.
-        **kwargs: As upstream.
+            :class:`AccelAlgorithm`.
+        **kwargs: As of :class:`AccelAlgorithm`.
 
     Raises:
         ValueError: If parts do not fit together, naming the setting to change.
@@ -58,13 +57,13 @@ class AccelSwAV(AccelMixin, SwAV):
         return neck([(x,)], stage)[0]
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list[SelfSupDataSample], **_: Any
+        self, inputs: list[Tensor], data_samples: list[BaseDataElement], **_: Any
     ) -> dict[str, Tensor]:
         """Run one training step's forward pass (paper, Algorithm 1).
 
         Args:
             inputs (list[Tensor]): Views, each (N, 3, H, W), the larger ones first.
-            data_samples (list[SelfSupDataSample]): Not used.
+            data_samples (list[BaseDataElement]): Not used.
 
         Returns:
             dict[str, Tensor]: ``loss_exit{i}`` for each stage i with a loss and, when

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from mmselfsup.models.heads import ContrastiveHead
-from mmselfsup.registry import MODELS
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor
+
+from mmaccel import host
 
 
 @MODELS.register_module()
-class AccelContrastiveHead(ContrastiveHead):
+class AccelContrastiveHead(BaseModule):
     """InfoNCE, for a batch and for each pair of candidate windows.
 
     Paper, equation (1). :meth:`forward` is upstream's; :meth:`score` is the same
@@ -28,7 +30,9 @@ class AccelContrastiveHead(ContrastiveHead):
     def __init__(
         self, loss: dict, temperature: float = 0.1, decoupled: bool = False
     ) -> None:
-        super().__init__(loss=loss, temperature=temperature)
+        super().__init__()
+        self.loss_module = host.build(MODELS, loss)
+        self.temperature = temperature
         self.decoupled = decoupled
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
@@ -43,7 +47,7 @@ class AccelContrastiveHead(ContrastiveHead):
         logits = torch.cat((pos.float(), neg.float()), dim=1) / self.temperature
         # upstream makes its labels on the host, which then waits for the device
         labels = torch.zeros(len(pos), dtype=torch.long, device=pos.device)
-        return self.loss(logits, labels)
+        return self.loss_module(logits, labels)
 
     def score(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Compute the loss of every pair of candidate windows.

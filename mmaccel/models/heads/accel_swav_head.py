@@ -3,8 +3,10 @@
 import copy
 
 from mmengine.model import BaseModule
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from mmaccel import host
 
 
 @MODELS.register_module()
@@ -22,7 +24,7 @@ class AccelSwAVHead(BaseModule):
     def __init__(self, loss: dict, num_exits: int = 4) -> None:
         super().__init__()
         self.losses = nn.ModuleList(
-            MODELS.build(copy.deepcopy(loss)) for _ in range(num_exits)
+            host.build(MODELS, copy.deepcopy(loss)) for _ in range(num_exits)
         )
 
     def forward(self, pred: Tensor, exit_stage: int | None = None) -> Tensor:

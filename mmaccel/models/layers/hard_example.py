@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
 from ..utils.transfer import to_device

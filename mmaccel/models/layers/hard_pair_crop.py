@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
 from mmaccel.renamed import renamed

@@ -1,26 +1,63 @@
-"""Upstream's SwAV loss, with codes and window losses to choose by."""
+"""SwAV's loss, with codes and window losses to choose by."""
+
+from collections.abc import Sequence
 
 import torch
-from mmselfsup.models.losses import SwAVLoss
-from mmselfsup.registry import MODELS
-from mmselfsup.utils import distributed_sinkhorn
+from mmengine.dist import get_world_size
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from mmaccel.compat.swav_sinkhorn import distributed_sinkhorn
 
 
 @MODELS.register_module()
-class AccelSwAVLoss(SwAVLoss):
+class AccelSwAVLoss(BaseModule):
     """SwAV's swapped prediction for a batch, and for each candidate window.
 
     :meth:`forward` is upstream's, queue included, with all views in one Sinkhorn;
     :meth:`codes` and :meth:`score` give the same terms, to choose the hardest windows
-    by. The paper
-    keeps "additional block-wise cluster centers" (Appendix A): one such loss per exit.
+    by. The paper keeps "additional block-wise cluster centers" (Appendix A): one
+    such loss per exit.
 
     Args:
-        **kwargs: As upstream.
+        feat_dim (int): Length D of the vectors.
+        sinkhorn_iterations (int): Of the assignment, 1 or more. Defaults to 3.
+        epsilon (float): Temperature of the assignment, > 0. Defaults to 0.05.
+        temperature (float): Temperature of the prediction, > 0. Defaults to 0.1.
+        crops_for_assign (Sequence[int]): Views whose codes are predicted. Defaults to
+            the first two.
+        num_crops (Sequence[int]): Views of each size. Defaults to two of one.
+        num_prototypes (int): Prototypes K. Defaults to 3000.
+        init_cfg (dict, optional): Of the weights' initialization. Defaults to None.
+
+    Attributes:
+        queue (Tensor, optional): (A, Q, D) earlier vectors of the assigned views, which
+            ``SwAVHook`` sets.
+        use_queue (bool): Whether it is known to be full.
     """
 
-    use_queue: bool
+    def __init__(
+        self,
+        feat_dim: int,
+        sinkhorn_iterations: int = 3,
+        epsilon: float = 0.05,
+        temperature: float = 0.1,
+        crops_for_assign: Sequence[int] = (0, 1),
+        num_crops: Sequence[int] = (2,),
+        num_prototypes: int = 3000,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.sinkhorn_iterations = sinkhorn_iterations
+        self.epsilon = epsilon
+        self.temperature = temperature
+        self.crops_for_assign = crops_for_assign
+        self.num_crops = num_crops
+        self.use_queue = False
+        self.queue: Tensor | None = None
+        self.world_size = get_world_size()
+        self.prototypes = nn.Linear(feat_dim, num_prototypes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the loss of a batch; the queue, where there is one, takes its views.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 

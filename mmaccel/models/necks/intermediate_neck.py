@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from mmaccel import host
 
 
 @MODELS.register_module()
@@ -45,12 +47,13 @@ class IntermediateNeck(BaseModule):
             )
         self.in_channels = tuple(in_channels)
         self.projectors = nn.ModuleList(
-            MODELS.build(
+            host.build(
+                MODELS,
                 dict(
                     type=projector,
                     in_channels=channels,
                     **{key: self._pick(value, i) for key, value in template.items()},
-                )
+                ),
             )
             for i, channels in enumerate(self.in_channels)
         )

@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from mmengine.model import ImgDataPreprocessor
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 
 
@@ -22,6 +23,7 @@ class AccelDataPreprocessor(ImgDataPreprocessor):
     Args:
         non_blocking (bool): Whether copies of pinned images overlap with what the host
             does. Defaults to True.
+        to_rgb (bool): MMPretrain's name of ``bgr_to_rgb``. Defaults to False.
         **kwargs: As upstream: ``mean``, ``std``, ``bgr_to_rgb``, ...
 
     Attributes:
@@ -38,7 +40,10 @@ class AccelDataPreprocessor(ImgDataPreprocessor):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, non_blocking: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, non_blocking: bool = True, to_rgb: bool = False, **kwargs: Any
+    ) -> None:
+        kwargs['bgr_to_rgb'] = kwargs.get('bgr_to_rgb', False) or to_rgb
         super().__init__(non_blocking=non_blocking, **kwargs)
         self.layout = torch.contiguous_format
 
@@ -51,11 +56,14 @@ class AccelDataPreprocessor(ImgDataPreprocessor):
         if not isinstance(data, dict) or 'inputs' not in data:
             raise ConfigError(
                 "the data loader's batches have no views (`inputs`); let its "
-                'dataset.pipeline end with PackSelfSupInputs, and set its '
+                'dataset.pipeline end with '
+                f'{host.current().pack}, and set its '
                 "collate_fn=dict(type='default_collate')"
             )
         cast: Any = self.cast_data(dict(data))
         inputs, data_samples = cast['inputs'], cast.get('data_samples')
+        if isinstance(inputs, Tensor):  # MMPretrain packs one view as it is
+            inputs = [inputs]
         if not all(isinstance(x, Tensor) and x.dim() == 4 for x in inputs):
             raise ConfigError(
                 "the views in the data loader's batches are no batches of images; set "

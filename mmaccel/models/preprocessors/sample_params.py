@@ -6,31 +6,19 @@ SimCLR (Chen et al., 2020, appendix A), and BYOL's solarisation (Grill et al., 2
 appendix B).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from mmcv.transforms import RandomApply, RandomFlip, RandomGrayscale
-from mmengine.registry import DefaultScope
-from mmselfsup.datasets.transforms.processing import (
-    ColorJitter,
-    RandomGaussianBlur,
-    RandomSolarize,
-)
-from mmselfsup.registry import TRANSFORMS
+from mmengine.registry import TRANSFORMS
 from torch import Generator, Tensor
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 
-#: Transforms that have a batched form.
-KNOWN = (
-    ColorJitter,
-    RandomApply,
-    RandomFlip,
-    RandomGaussianBlur,
-    RandomGrayscale,
-    RandomSolarize,
-)
+#: Transforms of mmcv that have a batched form.
+_OF_MMCV = (RandomApply, RandomFlip, RandomGrayscale)
 #: Jitter operations in the order of upstream's numbering.
 JITTER = ('brightness', 'contrast', 'saturation', 'hue')
 
@@ -68,22 +56,21 @@ def sample_params(transforms: Sequence, number: int, rng: Generator) -> list[Ste
 
 
 def build_known(cfgs: Sequence[dict]) -> list:
-    """Build upstream's transforms from their configs, in MMSelfSup's scope.
+    """Build upstream's transforms from their configs, in the current scope.
 
     Raises:
         ConfigError: If one is not registered or has no batched form, naming it.
     """
     pipeline = []
-    with DefaultScope.overwrite_default_scope('mmselfsup'):
-        for cfg in cfgs:
-            try:
-                pipeline.append(TRANSFORMS.build(cfg))
-            except KeyError as error:
-                raise ConfigError(
-                    f'fast_views finds no transform {cfg["type"]}: {error.args[0]}; '
-                    'remove it or set fast_views=False'
-                ) from error
-            check_known(pipeline[-1])
+    for cfg in cfgs:
+        try:
+            pipeline.append(host.build(TRANSFORMS, cfg))
+        except KeyError as error:
+            raise ConfigError(
+                f'fast_views finds no transform {cfg["type"]}: {error.args[0]}; '
+                'remove it or set fast_views=False'
+            ) from error
+        check_known(pipeline[-1])
     return pipeline
 
 
@@ -93,13 +80,17 @@ def check_known(transform: Any) -> None:
     Raises:
         ConfigError: Naming the transform, or the setting of it.
     """
-    kind = type(transform)
-    if kind not in KNOWN:
+    kind, package = type(transform), host.current()
+    known = {
+        *_OF_MMCV,
+        *(host.find(TRANSFORMS, name) for name in _of_host(package)),
+    }
+    if kind not in known:
         raise ConfigError(
             f'fast_views does not know the transform {kind.__name__} of '
             f'{kind.__module__.split(".")[0]} (it knows '
-            f'{", ".join(sorted(k.__name__ for k in KNOWN))} of mmselfsup and mmcv); '
-            'remove it or set fast_views=False'
+            f'{", ".join(sorted(k.__name__ for k in known))} of {package.name} and '
+            'mmcv); remove it or set fast_views=False'
         )
     fits, wanted = True, ''
     if kind is RandomApply:
@@ -111,6 +102,10 @@ def check_known(transform: Any) -> None:
     elif kind is RandomGrayscale:
         fits = transform.keep_channels and transform.color_format == 'bgr'
         wanted = "keep_channels=True and color_format='bgr'"
+    elif kind.__name__ == package.blur:
+        fits, wanted = _has(host.blur_range, transform)
+    elif kind.__name__ == package.solarize:
+        fits, wanted = _has(host.solarize_threshold, transform)
     if not fits:
         raise ConfigError(
             f'fast_views knows {kind.__name__} only with {wanted}; set these or '
@@ -118,11 +113,24 @@ def check_known(transform: Any) -> None:
         )
 
 
+def _of_host(package: host.Host) -> tuple[str, ...]:
+    return 'ColorJitter', package.blur, package.solarize
+
+
+def _has(read: Callable[[Any], Any], transform: Any) -> tuple[bool, str]:
+    """Whether what is drawn for a transform can be told, else what it would take."""
+    try:
+        read(transform)
+    except ValueError as error:
+        return False, str(error)
+    return True, ''
+
+
 def _sample(transforms: Sequence, rows: Tensor, rng: Generator) -> list[Step]:
     steps = []
     for transform in transforms:
         kind = type(transform)
-        if kind is ColorJitter:
+        if kind.__name__ == 'ColorJitter':
             steps += _sample_jitter(transform, rows, rng)
             continue
         some = rows[torch.rand(len(rows), generator=rng) < transform.prob]
@@ -133,11 +141,11 @@ def _sample(transforms: Sequence, rows: Tensor, rng: Generator) -> list[Step]:
             weights = torch.tensor(transform.channel_weights, dtype=torch.float64)
             weights = (weights / weights.sum()).float()
             steps.append(Step('gray', some, weights.expand(count, -1)))
-        elif kind is RandomGaussianBlur:
-            sigma = _uniform(transform.sigma_min, transform.sigma_max, count, rng)
+        elif 'Blur' in kind.__name__:
+            sigma = _uniform(*host.blur_range(transform), count, rng)
             steps.append(Step('blur', some, sigma))
-        elif kind is RandomSolarize:
-            threshold = torch.full((count,), float(transform.threshold))
+        elif 'Solarize' in kind.__name__:
+            threshold = torch.full((count,), host.solarize_threshold(transform))
             steps.append(Step('solarize', some, threshold))
         else:
             steps.append(Step('flip', some, torch.ones(count)))

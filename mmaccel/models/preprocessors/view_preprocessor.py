@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmaccel.errors import ConfigError

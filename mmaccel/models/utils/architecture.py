@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torchvision
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 
 _DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
@@ -118,7 +119,7 @@ def mmcls_network(arch: Architecture) -> nn.Module:
             groups=arch.groups,
             width_per_group=arch.width_per_group,
         )
-    return MODELS.build(cfg)
+    return host.build(MODELS, cfg)
 
 
 def torchvision_network(arch: Architecture) -> nn.Module:
