@@ -4,8 +4,7 @@ import copy
 
 import numpy as np
 import torch
-from mmengine.registry import DefaultScope
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 CHANNELS = (8, 16, 32, 64)

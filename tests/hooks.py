@@ -9,10 +9,10 @@ import time
 
 import torch
 from mmengine.hooks import Hook
-from mmselfsup.registry import HOOKS
-from mmselfsup.utils import get_model
+from mmengine.registry import HOOKS
 
 from mmaccel import fileio
+from mmaccel.models.unwrapped import unwrapped
 
 
 def kill():
@@ -103,7 +103,7 @@ class SpoilHook(Hook):
             self._spoil(runner)
 
     def _spoil(self, runner):
-        weight = next(get_model(runner.model).backbone.parameters())
+        weight = next(unwrapped(runner.model).backbone.parameters())
         weight.data[0] = float('nan')
 
 

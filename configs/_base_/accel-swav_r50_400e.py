@@ -18,4 +18,4 @@ optim_wrapper = dict(optimizer=dict(type='FusedLARS'))
 
 # as in ./accel.py; the baseline's queue hook stays
 custom_hooks = [*_base_.custom_hooks, dict(type='PartialBackpropHook')]
-model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')
+model_wrapper_cfg = dict(type='StagewiseDataParallel')

@@ -3,4 +3,4 @@
 # processes that exchanges the gradients that there are, none after the exit. It stands
 # beside any base without `custom_hooks`.
 custom_hooks = [dict(type='PartialBackpropHook')]
-model_wrapper_cfg = dict(type='mmselfsup.StagewiseDataParallel')
+model_wrapper_cfg = dict(type='StagewiseDataParallel')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmaccel import host
 from mmaccel.errors import ConfigError
 
 from .command import at_least, load, shared
@@ -60,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.device import get_device
     from mmengine.registry import MODELS, init_default_scope
 
+    from mmaccel import host
     from mmaccel.engine.weights import load_backbone
     from mmaccel.evaluation.embedding_plot import embed, plot_embedding
     from mmaccel.evaluation.features import extract_features

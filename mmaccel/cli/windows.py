@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmaccel import host
-
 from .command import at_least, load, shared
 
 EXAMPLES = """\
@@ -47,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
     from mmengine.runner import set_random_seed
 
+    from mmaccel import host
     from mmaccel.analysis.windows_plot import describe, draw_sheet, draw_windows
     from mmaccel.analysis.windows_run import (
         as_pictures,

@@ -4,23 +4,24 @@ Building mmcv takes ten minutes and fails on torch >= 2.1, yet ``mmdet.models`` 
 ``mmseg.models`` import every op. Without a compiled ``mmcv._ext`` a stand-in is
 imported in its place, see :mod:`mmaccel.compat._mmcv_ext`.
 
-MMSelfSup imports ``mmdet.models`` wherever that works, as it now does. Pretraining does
+The hosts import ``mmdet.models`` wherever that works, as it now does. Pretraining does
 not need it, and should neither wait for it nor fail with it, so ``mmdet.models`` is
-hidden while MMSelfSup's models are imported.
+hidden while their models are imported.
 """
 
 import sys
-from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
+
+from mmaccel.host import installed
 
 _MODULE = 'mmcv._ext'
 
 _MMDET = 'mmdet.models'
 
 # defines its class only if mmdet.models can be imported
-_NEEDS_MMDET = 'mmselfsup.models.utils.res_layer_extra_norm'
+_NEEDS_MMDET = 'models.utils.res_layer_extra_norm'
 
 
 class _StandInFinder:
@@ -58,8 +59,10 @@ def apply() -> None:
 def _import_without_mmdet() -> None:
     sys.modules[_MMDET] = None  # type: ignore[assignment]  # importing it now fails
     try:
-        import_module('mmselfsup.models')
+        for host in installed():
+            host.module('models')
     finally:
         del sys.modules[_MMDET]
     # a detection config imports this again, then with mmdet
-    sys.modules.pop(_NEEDS_MMDET, None)
+    for host in installed():
+        sys.modules.pop(f'{host.name}.{_NEEDS_MMDET}', None)

@@ -32,6 +32,8 @@ class UnlabelledFolder(BaseDataset):
             ``dict(img_path='train/')``. Where ``data_root`` has no such sub-folder
             ``data_root`` itself is used, with a warning. Defaults to ''.
         ann_file (str): Accepted and ignored. Defaults to ''.
+        split (str): The sub-folder where ``data_prefix`` names none, as with
+            MMPretrain's ``ImageNet``. Defaults to ''.
         extensions (Sequence[str]): File names that count as images, upper or lower
             case.
         pipeline (Sequence): Transforms or their configs. Defaults to none.
@@ -46,6 +48,7 @@ class UnlabelledFolder(BaseDataset):
         data_root: str = '',
         data_prefix: str | dict = '',
         ann_file: str = '',
+        split: str = '',
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
         pipeline: Sequence = (),
         **kwargs: Any,
@@ -56,9 +59,9 @@ class UnlabelledFolder(BaseDataset):
         transforms = [
             host.build(TRANSFORMS, t) if isinstance(t, dict) else t for t in pipeline
         ]
-        prefix = (
-            dict(img_path=data_prefix) if isinstance(data_prefix, str) else data_prefix
-        )
+        prefix = data_prefix or split
+        if isinstance(prefix, str):
+            prefix = dict(img_path=prefix)
         super().__init__(
             ann_file='',
             data_root=os.path.expanduser(data_root),

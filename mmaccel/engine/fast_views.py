@@ -121,4 +121,4 @@ def _arguments(transform: dict) -> dict:
 def _is_upstreams(transform: dict) -> bool:
     kind = transform['type']
     package = kind.rpartition('.')[0] if isinstance(kind, str) else kind.__module__
-    return host.named(package.partition('.')[0]) is not None or not package
+    return package.partition('.')[0] in ('', *(one.name for one in host.HOSTS))

@@ -105,7 +105,7 @@ def test_accel_changes_the_method_alone(name):
         'PartialBackpropHook'
     ]
     wrapper = accel.pop('model_wrapper_cfg')
-    assert wrapper == dict(type='mmselfsup.StagewiseDataParallel')
+    assert wrapper == dict(type='StagewiseDataParallel')
     ours, theirs = accel.pop('model'), baseline.pop('model')
     assert accel == baseline
     for key in ('queue_len', 'momentum', 'feat_dim', 'backbone', 'data_preprocessor'):

@@ -20,7 +20,7 @@ model = dict(
         out_indices=(2, 3),  # what the heads read, so that every layer gets gradient
         init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
     ),
-    neck=dict(type='mmselfsup.ExtraNorm', in_channels=(1024, 2048), norm_cfg=norm_cfg),
+    neck=dict(type='ExtraNorm', in_channels=(1024, 2048), norm_cfg=norm_cfg),
     decode_head=dict(in_index=1, num_classes=21),
     auxiliary_head=dict(in_index=0, num_classes=21),
 )

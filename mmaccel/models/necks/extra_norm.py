@@ -16,7 +16,7 @@ class ExtraNorm(BaseModule):
     rates made for the latter do not fit them. The paper adds "an additional BN layer
     after the backbone" for detection and segmentation (Section 4.2, Appendix A), for
     frozen and unfrozen backbones alike. Other packages' configs name it
-    ``mmselfsup.ExtraNorm``.
+    ``ExtraNorm``.
 
     Args:
         in_channels (Sequence[int]): Channels of each map, in the order of the

@@ -76,7 +76,24 @@ class IntermediateNeck(BaseModule):
             list[Tensor]: One tensor (N, D).
         """
         stage = self.num_exits if exit_stage is None else exit_stage
-        return self.projectors[stage - 1](x)
+        z = self.projectors[stage - 1](x)
+        return [z] if isinstance(z, Tensor) else list(z)  # MMPretrain's SwAVNeck
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the other host's names: its SwAVNeck calls ``bn`` what this calls
+        ``norm``, or the other way round.
+        """
+        for i, projector in enumerate(self.projectors):
+            for mine, other in (('norm', 'bn'), ('bn', 'norm')):
+                if not hasattr(projector, mine) or hasattr(projector, other):
+                    continue
+                old = f'{prefix}projectors.{i}.{other}.'
+                for key in [key for key in state_dict if key.startswith(old)]:
+                    new = f'{prefix}projectors.{i}.{mine}.{key[len(old) :]}'
+                    state_dict[new] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _pick(self, value: Any, exit_index: int) -> Any:
         per_exit = isinstance(value, (list, tuple)) and len(value) == len(

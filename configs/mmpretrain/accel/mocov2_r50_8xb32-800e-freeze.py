@@ -1,0 +1,6 @@
+# MoCo v2 with first stages that are frozen late in training: the whole network, its
+# last loss, no windows.
+_base_ = ['./mocov2_r50_8xb32-800e.py', '../../_base_/training_stages/freezing.py']
+
+model = dict(crop_layer=None)
+custom_hooks = [dict(type='PartialBackpropHook', schedule=_base_.freezing)]

@@ -1,0 +1,6 @@
+# SimCLR with first stages that are frozen late in training: the whole network, its last
+# loss, no windows.
+_base_ = ['./simclr_r50_8xb32.py', '../../_base_/training_stages/freezing.py']
+
+model = dict(crop_layer=None)
+custom_hooks = [dict(type='PartialBackpropHook', schedule=_base_.freezing)]
