@@ -7,13 +7,14 @@ what the hosts give (backbones, necks, transforms, data sets) is built in the sc
 the current one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 
 
@@ -147,17 +148,18 @@ def current() -> Host:
     return (named(scope.scope_name) if scope else None) or installed()[0]
 
 
-def default_scope(cfg: dict) -> str:
+def default_scope(cfg: Config | Mapping) -> str:
     """The scope of a config, by default that of the first installed host."""
     return cfg.get('default_scope') or installed()[0].name
 
 
 @contextmanager
-def scope(cfg: dict | None = None) -> Iterator[None]:
+def scope(cfg: Config | Mapping | None = None) -> Iterator[None]:
     """Look names up as a config says, or in a host where none has said it.
 
     Args:
-        cfg (dict, optional): The whole config. Without one the current scope stays.
+        cfg (Config or Mapping, optional): The whole config. Without one the current
+            scope stays.
     """
     name = None
     if cfg is not None:
@@ -191,7 +193,7 @@ def answer_scoped_names() -> None:
                         registry.register_module(name, force=True, module=component)
 
 
-def of(cfg: dict) -> Host:
+def of(cfg: Config | Mapping) -> Host:
     """The host of a config; of another package's, the first installed one."""
     return named(cfg.get('default_scope')) or installed()[0]
 

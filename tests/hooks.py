@@ -34,12 +34,14 @@ class TraceHook(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.kill_at:
             kill()
-        weights = torch.arange(32)
         self.line = dict(
             iter=runner.iter,
             batch_idx=batch_idx,
             names=[os.path.basename(s.img_path) for s in data_batch['data_samples']],
-            pixels=[int((x.long() * weights).sum()) for x in data_batch['inputs']],
+            pixels=[
+                int((x.long() * torch.arange(x.size(-1))).sum())
+                for x in data_batch['inputs']
+            ],
         )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):

@@ -90,11 +90,16 @@ def test_wheel_metadata(wheel):
     assert metadata['Version'] == __version__
     assert metadata['Author'] == 'mmaccel contributors'
     assert SpecifierSet(metadata['Requires-Python']) == SpecifierSet(doctor.PYTHON)
-    assert {'torch', 'mmengine', 'mmcls', 'mmselfsup', 'setuptools'} <= set(always)
+    assert {'torch', 'mmengine', 'setuptools'} <= set(always)
     # who has compiled mmcv must not be made to install mmcv-lite over it
     assert not {'mmcv', 'mmcv-lite'} & set(always)
-    extras = {x.name for x in requirements if x.marker and 'transfer' in str(x.marker)}
-    assert {'mmdet', 'mmsegmentation'} <= extras
+    for extra, names in {
+        'transfer': {'mmdet', 'mmsegmentation'},
+        'mmselfsup': {'mmselfsup', 'mmcls'},
+        'mmpretrain': {'mmpretrain'},
+    }.items():
+        found = {x.name for x in requirements if x.marker and extra in str(x.marker)}
+        assert names <= found
     assert any(x.endswith('LICENSE') for x in archive.namelist())
 
 

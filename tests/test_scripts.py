@@ -96,7 +96,7 @@ def test_it_installs_torch_first_and_is_reused(env):
     assert_made(first, env)
     assert ' -c constraints.txt torch torchvision' in first.installs[0]
     assert '-r requirements.txt' in first.installs[1]
-    assert '-e .[transfer]' in first.installs[2]
+    assert '-e .[mmselfsup,transfer]' in first.installs[2]
 
     again = env()
     assert again.returncode == 0

@@ -11,11 +11,14 @@ Make the Python environment for mmaccel, or reuse the one that is there.
 Environment variables:
   MMACCEL_VENV   where it is: a path, relative to the repository (default .venv), or
                  `none` to check and use the interpreter that is active now
+  MMACCEL_HOSTS  mmselfsup (default), mmpretrain, or mmselfsup,mmpretrain; another
+                 than the default has an environment of its own, .venv-<hosts>
   PYTHON         interpreter to make it with (default: the first of python3.11,
                  python3.12, python3.10, python3 that fits)
 
 Examples:
   bash tools/env.sh
+  MMACCEL_HOSTS=mmpretrain bash tools/env.sh
   PYTHON=/usr/bin/python3.12 MMACCEL_VENV=~/envs/mmaccel bash tools/env.sh
   conda activate my-env && MMACCEL_VENV=none bash tools/test.sh
 
@@ -40,13 +43,14 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+HOSTS="${MMACCEL_HOSTS:-mmselfsup}"
 
 say() { echo "[env] $*" >&2; }
 die() { echo "[env] error: $*" >&2; exit 1; }
 
 # The files that decide what is installed, the package itself included.
 fingerprint() {
-  echo "$ROOT" | cat - requirements.txt requirements-dev.txt constraints.txt setup.py \
+  echo "$ROOT $HOSTS" | cat - requirements.txt requirements-dev.txt constraints.txt setup.py \
     pyproject.toml | cksum
 }
 
@@ -152,7 +156,7 @@ make_environment() {
   step 'installing the other requirements' \
     "${pip[@]}" -r requirements.txt -r requirements-dev.txt
   step 'installing mmaccel, editable, with detection and segmentation' \
-    "${pip[@]}" --no-build-isolation -e '.[transfer]'
+    "${pip[@]}" --no-build-isolation -e ".[$HOSTS,transfer]"
   use_headless_opencv
   step 'checking it' "$VENV/bin/python" -m mmaccel doctor
 
@@ -172,7 +176,13 @@ main() {
     use_active
     return
   fi
-  VENV="${MMACCEL_VENV:-.venv}"
+  case "$HOSTS" in
+    mmselfsup | mmpretrain | mmselfsup,mmpretrain) ;;
+    *) die "MMACCEL_HOSTS=$HOSTS is not mmselfsup, mmpretrain or mmselfsup,mmpretrain" ;;
+  esac
+  VENV=".venv-${HOSTS/,/-}"
+  [[ "$HOSTS" != mmselfsup ]] || VENV=.venv
+  VENV="${MMACCEL_VENV:-$VENV}"
   [[ "$VENV" == /* ]] || VENV="$ROOT/$VENV"
   if [[ "$(cat "$VENV/.mmaccel-stamp" 2>/dev/null)" != "$(fingerprint)" ]]; then
     # two scripts started together: the second waits, and finds it made

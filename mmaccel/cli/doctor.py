@@ -14,7 +14,7 @@ import platform
 import shlex
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,26 @@ PACKAGES = (
         ),
     ),
     Package('pillow', 'PIL.Image'),
-    Package('mmengine', 'mmengine', '>=0.10.7,<1.0'),
-    Package('mmcv', 'mmcv', '>=2.0.1,<2.1', distributions=('mmcv-lite', 'mmcv')),
+    Package(
+        'mmengine',
+        'mmengine',
+        '>=0.10.7,<1.0',
+        distributions=('mmengine', 'onedl-mmengine'),
+    ),
+    Package(
+        'mmcv',
+        'mmcv',
+        '>=2.0.1,<2.1',
+        distributions=('mmcv-lite', 'mmcv', 'onedl-mmcv'),
+    ),
     Package('mmcls', 'mmcls', '==1.0.0rc6'),
     Package('mmselfsup', 'mmselfsup', '==1.0.0'),
+    Package(
+        'mmpretrain',
+        'mmpretrain',
+        '>=1.2.0,<2',
+        distributions=('mmpretrain', 'onedl-mmpretrain'),
+    ),
     Package('mmdet', 'mmdet.models', '==3.3.0', required=False),
     Package(
         'mmsegmentation',
@@ -117,6 +133,29 @@ PACKAGES = (
         also=('ftfy', 'regex'),
     ),
 )
+
+
+#: What each host needs beside the others, and the mmcv that it accepts.
+_HOSTS = {
+    'mmselfsup': (('mmcls', 'mmselfsup'), '>=2.0.1,<2.1'),
+    'mmpretrain': (('mmpretrain',), '>=2.0.1,<2.4'),
+}
+
+
+def needed() -> list[Package]:
+    """The packages that this environment needs: one host is enough.
+
+    Without any, MMSelfSup is asked for.
+    """
+    installed = [p.name for p in PACKAGES if p.name in _HOSTS and _installed(p)]
+    hosts = installed or ['mmselfsup']
+    absent = {x for name in _HOSTS if name not in hosts for x in _HOSTS[name][0]}
+    mmcv = _HOSTS[hosts[0]][1]
+    return [
+        replace(package, supported=mmcv) if package.name == 'mmcv' else package
+        for package in PACKAGES
+        if package.name not in absent
+    ]
 
 
 @dataclass
@@ -151,9 +190,13 @@ def examine(package: Package) -> CheckResult:
     )
     result.version = result.version or None
 
-    if package.name == 'mmcv' and len(installed) > 1:
-        result.problem = 'mmcv and mmcv-lite both provide the module mmcv'
-        result.remedy = f'{PIP} uninstall -y mmcv mmcv-lite && {package.install}'
+    if package.name in ('mmcv', 'mmengine', 'mmpretrain') and len(installed) > 1:
+        result.problem = (
+            f'{" and ".join(sorted(installed))} both provide the module {package.name}'
+        )
+        result.remedy = (
+            f'{PIP} uninstall -y {" ".join(sorted(installed))} && {package.install}'
+        )
         return result
 
     for version in installed.values():
@@ -249,7 +292,7 @@ def diagnose() -> dict[str, Any]:
         _startup.start()
     except ImportError as error:
         failure = error.__cause__
-    results = [examine_python(), *(examine(package) for package in PACKAGES)]
+    results = [examine_python(), *(examine(package) for package in needed())]
     _blame_the_first(results)
     ops = compiled_ops()
     problems: list[dict[str, Any]] = []
@@ -268,7 +311,8 @@ def diagnose() -> dict[str, Any]:
         problems.append(
             {
                 'what': f'mmaccel cannot start: {type(failure).__name__}: {failure}',
-                'remedy': f'{PIP} install -c constraints.txt -r requirements.txt -e .'
+                'remedy': f'{PIP} install -c constraints.txt -r requirements.txt '
+                "-e '.[mmselfsup]'"
                 if IN_CHECKOUT
                 else f'{PIP} check',
             }

@@ -92,7 +92,7 @@ class UnlabelledFolder(BaseDataset):
         return [dict(img_path=path, gt_label=-1) for path in paths]
 
     def _folder(self) -> str:
-        folder = self.data_prefix.get('img_path') or self.data_root
+        folder = str(self.data_prefix.get('img_path') or self.data_root)
         if os.path.isdir(folder):
             return folder
         if self.data_root and os.path.isdir(self.data_root):
@@ -102,8 +102,8 @@ class UnlabelledFolder(BaseDataset):
                 'current',
                 logging.WARNING,
             )
-            return self.data_root
-        missing = (self.data_root or folder).rstrip('/') or '(none given)'
+            return str(self.data_root)
+        missing = str(self.data_root or folder).rstrip('/') or '(none given)'
         raise ConfigError(
             f'the data folder {missing} does not exist; set '
             'train_dataloader.dataset.data_root to a folder of images'

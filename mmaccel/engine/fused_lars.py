@@ -1,8 +1,8 @@
 """LARS without one device synchronisation per parameter."""
 
 import itertools
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import torch
 from mmengine.registry import OPTIMIZERS
@@ -71,7 +71,7 @@ class FusedLARS(Optimizer):
         super().__init__(params, dict(settings, dampening=dampening, nesterov=nesterov))
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> Tensor | None:
+    def step(self, closure: Any = None) -> Any:
         """Update the parameters that have a gradient."""
         loss = None
         if closure is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_on_this_stack_pretraining_can_run():
         assert patch['state'] in ('applied', 'not needed')
     assert report['ops']['kind'] in ('compiled', 'stand-in')
     assert report['devices']['gloo'] is True
-    for package in doctor.PACKAGES:
+    for package in doctor.needed():
         if package.required:
             assert found(report, package.name)['version']
 
@@ -70,7 +71,9 @@ def test_with_nothing_installed_it_names_a_command_for_each_package():
     report = json.loads(done.stdout)
     assert not report['ok']
     names = {x['what'].partition(':')[0] for x in report['problems']}
-    assert names == {package.name for package in doctor.PACKAGES if package.required}
+    assert names == {
+        p.name for p in doctor.PACKAGES if p.required and p.name != 'mmpretrain'
+    }
     assert 'packaging' in names  # by which versions are compared
     remedies = ' '.join(entry['remedy'] for entry in report['problems'])
     assert "'mmcv-lite>=2.0.1,<2.1'" in remedies
@@ -132,8 +135,12 @@ def test_a_package_too_new_is_named_with_its_range(tmp_path):
     assert 'AssertionError' in report['patches']['mmcv_ops']['state']
 
 
-def test_ranges_are_those_of_requirements_txt():
+def test_ranges_are_those_of_the_requirements():
     lines = (ROOT / 'requirements.txt').read_text().splitlines()
+    text = (ROOT / 'pyproject.toml').read_text()
+    for host in ('mmselfsup', 'mmpretrain'):
+        (extra,) = re.findall(rf'^{host} = (\[.*\])$', text, re.M)
+        lines += json.loads(extra)
     parsed = [Requirement(x) for x in lines if x and not x.startswith('#')]
     ranges = {x.name: x.specifier for x in parsed}
     for package in doctor.PACKAGES:
@@ -143,6 +150,23 @@ def test_ranges_are_those_of_requirements_txt():
                 continue
             supported = Requirement(f'x{package.supported}').specifier
             assert supported == ranges[name], name
+
+
+@pytest.mark.parametrize(
+    'hosts, names, mmcv',
+    [
+        (['mmselfsup', 'mmcls'], {'mmselfsup', 'mmcls'}, '<2.1'),
+        (['mmpretrain'], {'mmpretrain'}, '<2.4'),
+        (['onedl-mmpretrain'], {'mmpretrain'}, '<2.4'),
+        (['mmselfsup', 'mmpretrain'], {'mmselfsup', 'mmcls', 'mmpretrain'}, '<2.1'),
+        ([], {'mmselfsup', 'mmcls'}, '<2.1'),
+    ],
+)
+def test_one_host_is_enough(monkeypatch, hosts, names, mmcv):
+    with_versions(monkeypatch, **{name.replace('-', '_'): '1.0' for name in hosts})
+    packages = {package.name: package for package in doctor.needed()}
+    assert {'mmselfsup', 'mmcls', 'mmpretrain'} & set(packages) == names
+    assert packages['mmcv'].supported.endswith(mmcv)
 
 
 def with_versions(monkeypatch, **versions):

@@ -246,7 +246,7 @@ def test_bfloat16_trains_and_resumes(tmp_path):
     saved = torch.load(out / 'epoch_3.pth', weights_only=True)['state_dict']
     assert all(x.dtype != torch.bfloat16 for x in saved.values())
     written = Config.fromfile(str(out / 'mine.py')).optim_wrapper.type
-    assert written == 'mmselfsup.AutocastOptimWrapper'
+    assert written == 'AutocastOptimWrapper'
 
 
 @pytest.mark.parametrize('fast_views', [False, True])

@@ -1,4 +1,5 @@
-# SwAV on two views of 224 px (paper, Tables 1 and 9): MMPretrain's, less the small ones.
+# SwAV on two views of 224 px (paper, Tables 1 and 9), MMPretrain's pipeline
+# less the small views.
 _base_ = './swav_r50_400e.py'
 
 num_crops = [2]

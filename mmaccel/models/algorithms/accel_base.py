@@ -86,7 +86,7 @@ class AccelAlgorithm(BaseModel):
         compile_stages: bool | str = False,
         pretrained: str | None = None,
         data_preprocessor: dict | None = None,
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: Any = None,
     ) -> None:
         if pretrained is not None:
             init_cfg = dict(type='Pretrained', checkpoint=pretrained)

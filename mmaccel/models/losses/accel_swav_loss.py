@@ -108,7 +108,7 @@ class AccelSwAVLoss(BaseModule):
         rows = torch.stack(
             [scores[v * count : (v + 1) * count] for v in self.crops_for_assign]
         )
-        if self._queue_is_full():
+        if self.queue is not None and self._queue_is_full():
             rows = torch.cat((self.queue @ weight.t(), rows), dim=1)
         return distributed_sinkhorn(
             rows, self.sinkhorn_iterations, self.world_size, self.epsilon
