@@ -86,3 +86,36 @@ def test_an_import_from_above_is_found(tmp_path, file, line):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(line + '\n')
     assert len(upward(tmp_path)) == 1
+
+
+#: Packages that mmaccel is a plugin of, and what they are made of.
+HOSTS = {'mmselfsup', 'mmpretrain', 'mmcls'}
+
+
+def host_imports(package=PACKAGE):
+    """Imports of a host outside the host layer and the patches."""
+    return [
+        f'{path.relative_to(package)}:{line} imports {module}'
+        for path in sorted(package.rglob('*.py'))
+        if not {'compat', '.mim'} & set(path.parts) and path.name != 'host.py'
+        for module, line in imports(path, package)
+        if module.split('.')[0] in HOSTS
+    ]
+
+
+def test_no_host_is_imported_outside_the_host_layer():
+    assert host_imports() == []
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'from mmselfsup.registry import MODELS',
+        'def late():\n    import mmpretrain.models',
+        'from mmcls import datasets',
+    ],
+)
+def test_an_import_of_a_host_is_found(tmp_path, line):
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'models/neck.py').write_text(line + '\n')
+    assert len(host_imports(tmp_path)) == 1

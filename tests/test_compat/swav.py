@@ -6,12 +6,10 @@ import sys
 
 import torch
 from mmengine.runner import Runner
-from mmselfsup.engine.hooks import SwAVHook
 from torch.utils.data import DataLoader
 
+from mmaccel.host import MMSELFSUP
 from tests.builders import BACKBONE
-
-UpstreamSwAVHook = SwAVHook.__mro__[1]
 
 _runs = itertools.count()
 
@@ -37,18 +35,30 @@ class Views(torch.utils.data.Dataset):
         return dict(inputs=list(views), data_samples=index)
 
 
-def swav_runner(work_dir, epochs, hook='SwAVHook', by_epoch=True, **overrides):
+def upstream_hook():
+    """MMSelfSup's ``SwAVHook`` as it was before the patch."""
+    return MMSELFSUP.module(MMSELFSUP.swav_hook).SwAVHook.__mro__[2]
+
+
+def swav_runner(
+    work_dir, epochs, hook='SwAVHook', by_epoch=True, package=MMSELFSUP, **overrides
+):
     """A runner that trains SwAV for ``epochs`` of two iterations, saving each."""
     return Runner(
         model=dict(
             type='SwAV',
-            backbone=BACKBONE,
+            backbone=dict(
+                BACKBONE,
+                type='ResNet',
+                out_indices=[4] if package is MMSELFSUP else (3,),
+            ),
             neck=dict(
                 type='SwAVNeck',
                 in_channels=64,
                 hid_channels=16,
                 out_channels=8,
                 with_avg_pool=True,
+                norm_cfg=dict(type='BN1d'),
             ),
             head=dict(
                 type='SwAVHead',
@@ -71,7 +81,7 @@ def swav_runner(work_dir, epochs, hook='SwAVHook', by_epoch=True, **overrides):
         default_hooks=dict(
             checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)
         ),
-        default_scope='mmselfsup',
+        default_scope=package.name,
         randomness=dict(seed=0),
         log_level='ERROR',
         experiment_name=f'swav{next(_runs)}',
@@ -81,4 +91,5 @@ def swav_runner(work_dir, epochs, hook='SwAVHook', by_epoch=True, **overrides):
 
 def queue_of(runner):
     """The queue that the loss is using."""
-    return runner.model.head.loss.queue
+    head = runner.model.head
+    return (getattr(head, 'loss_module', None) or head.loss).queue

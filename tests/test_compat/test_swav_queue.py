@@ -11,7 +11,7 @@ from mmselfsup.registry import HOOKS
 
 from mmaccel.compat import swav_queue
 from tests.processes import fork_ranks
-from tests.test_compat.swav import UpstreamSwAVHook, queue_of, swav_runner
+from tests.test_compat.swav import queue_of, swav_runner, upstream_hook
 
 
 def test_upstream_asks_for_cuda_and_loads_another_runs_queue(tmp_path, monkeypatch):
@@ -20,31 +20,15 @@ def test_upstream_asks_for_cuda_and_loads_another_runs_queue(tmp_path, monkeypat
 
     monkeypatch.setattr(torch.Tensor, 'cuda', cuda)
     with pytest.raises(RuntimeError, match='no GPU'):
-        swav_runner(tmp_path, 1, hook=UpstreamSwAVHook).train()
+        swav_runner(tmp_path, 1, hook=upstream_hook()).train()
 
     monkeypatch.setattr(torch.Tensor, 'cuda', lambda tensor: tensor)
-    swav_runner(tmp_path, 1, hook=UpstreamSwAVHook).train()
+    swav_runner(tmp_path, 1, hook=upstream_hook()).train()
     assert 'swav_queue' not in torch.load(tmp_path / 'epoch_1.pth')
 
-    fresh = swav_runner(tmp_path, 1, hook=UpstreamSwAVHook)
+    fresh = swav_runner(tmp_path, 1, hook=upstream_hook())
     fresh.call_hook('before_run')
     assert queue_of(fresh).abs().sum() > 0
-
-
-def test_resume_equals_an_uninterrupted_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.Tensor, 'cuda', None)
-    whole = swav_runner(tmp_path / 'whole', 3)
-    whole.train()
-    swav_runner(tmp_path / 'parts', 1).train()
-    parts = swav_runner(tmp_path / 'parts', 3, resume=True)
-    parts.train()
-
-    assert queue_of(whole).shape == (2, 12, 8)
-    assert whole.model.head.loss.use_queue
-    torch.testing.assert_close(queue_of(parts), queue_of(whole), atol=0, rtol=0)
-    for a, b in zip(parts.model.parameters(), whole.model.parameters()):
-        torch.testing.assert_close(a, b, atol=0, rtol=0)
-    assert not list(tmp_path.glob('*/queue*'))
 
 
 def test_a_fresh_run_starts_with_an_empty_queue(tmp_path):

@@ -127,5 +127,5 @@ def test_config_trains_saves_resumes_and_exports(name, images, tmp_path):
     runner.model.eval()
     x = torch.randn(2, cfg.model.backbone.get('in_channels', 3), 32, 32)
     torch.testing.assert_close(
-        plain(x)[-1], runner.model.backbone(x)[-1], rtol=1e-4, atol=1e-5
+        plain(x)[-1], runner.model.backbone(x)[-1], rtol=1e-3, atol=1e-4
     )

@@ -136,8 +136,13 @@ def _run(command: list[str], folder: Path, timeout: float) -> bool:
 
 
 def from_download(out: Path, timeout: float) -> None:
-    """Fetch the files from where MMClassification's dataset class takes them."""
-    from mmcls.datasets import FashionMNIST
+    """Fetch the files from where the host's dataset class takes them."""
+    from mmengine.registry import DATASETS
+
+    from mmaccel import host
+
+    name = f'{host.installed()[0].labels}.FashionMNIST'
+    FashionMNIST = host.find(DATASETS, name)
 
     with tempfile.TemporaryDirectory() as folder:
         for name, md5 in FashionMNIST.train_list + FashionMNIST.test_list:
