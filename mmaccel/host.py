@@ -204,6 +204,20 @@ def find(registry: Registry, name: str) -> Any:
         return scoped.get(name)
 
 
+def prepared(preprocessor: Any, batch: Any, training: bool) -> tuple[list, Any]:
+    """What a host's data preprocessor makes of a batch.
+
+    Returns:
+        tuple: Views (N, C, H, W), and the data samples or None. MMSelfSup's gives a
+        pair, MMPretrain's a dict, with one view as it is.
+    """
+    data = preprocessor(batch, training)
+    if isinstance(data, dict):
+        data = data['inputs'], data.get('data_samples')
+    inputs, samples = data
+    return list(inputs) if isinstance(inputs, (list, tuple)) else [inputs], samples
+
+
 def crop_size(crop: Any) -> tuple[int, int]:
     """Rows and columns that a host's ``RandomResizedCrop`` gives."""
     return tuple(crop.size if hasattr(crop, 'size') else crop.scale)

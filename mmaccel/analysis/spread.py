@@ -10,6 +10,7 @@ from mmengine.runner import set_random_seed
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 from mmaccel.models.algorithms.accel_base import AccelAlgorithm
 from mmaccel.models.utils.backbones import stage_names
@@ -84,7 +85,7 @@ def spread_of_checkpoint(
         )
     chosen = torch.randperm(len(dataset))[:number].tolist()
     batch = default_collate([dataset[i] for i in chosen])
-    inputs, _ = model.data_preprocessor(batch, True)
+    inputs, _ = host.prepared(model.data_preprocessor, batch, True)
     return len(chosen), spread_of(model, inputs)
 
 

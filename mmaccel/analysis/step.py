@@ -122,8 +122,10 @@ class StepRunner:
     def forward(self) -> torch.Tensor:
         """Return the loss of the batch, with its graph."""
         with self.optim_wrapper.optim_context(self.model):
-            data = self.model.data_preprocessor(self.data(), training=True)
-            losses = self.model(*data, mode='loss')
+            inputs, samples = host.prepared(
+                self.model.data_preprocessor, self.data(), True
+            )
+            losses = self.model(inputs, samples, mode='loss')
         return self.model.parse_losses(losses)[0]
 
     def step(self, plan: StepPlan | None = None) -> None:

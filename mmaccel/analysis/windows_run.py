@@ -86,7 +86,7 @@ def batches_of(number: int, queue_len: int | None) -> list[range]:
 
 def pick(model: Any, batch: dict, seed: int) -> list[list[StageWindows]]:
     """Windows of all images, every batch by the checkpoint's own state."""
-    inputs, _ = model.data_preprocessor(batch, True)
+    inputs, _ = host.prepared(model.data_preprocessor, batch, True)
     state = {name: x.clone() for name, x in model.state_dict().items()}
     picked: list[list[StageWindows]] = []
     for images in batches_of(len(inputs[0]), getattr(model, 'queue_len', None)):

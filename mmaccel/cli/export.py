@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--format',
         choices=['mmcls', 'torchvision', 'timm', 'onnx'],
         required=True,
-        help='whose names the weights get (mmcls keeps the prefix "backbone."), or '
+        help='whose names the weights get (mmcls, which '
+        'MMPretrain reads, too, keeps the prefix "backbone."), or '
         'onnx: the whole network',
     )
     shared(parser, '--prefix')

@@ -14,6 +14,7 @@ from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
 
+from mmaccel import host
 from mmaccel.errors import ConfigError
 from mmaccel.models.algorithms import AccelAlgorithm
 from mmaccel.models.plan import StepPlan
@@ -124,8 +125,8 @@ def _preprocessed(model: BaseModel, inputs: list[Tensor]) -> list[Tensor]:
     if isinstance(model.data_preprocessor, ViewPreprocessor):  # draws views itself
         device = next(model.parameters()).device
         return [x.to(device, torch.float32) / 255 for x in inputs]
-    data = model.data_preprocessor(dict(inputs=inputs, data_samples=[]), True)
-    return data['inputs'] if isinstance(data, dict) else data[0]
+    batch = dict(inputs=inputs, data_samples=[])
+    return host.prepared(model.data_preprocessor, batch, True)[0]
 
 
 def _check_flow(model: AccelAlgorithm, images: Tensor) -> None:

@@ -41,7 +41,7 @@ def extract_features(
     backbone = model.get_submodule('backbone')
     with evaluation_mode(model.modules()):
         for batch in batches:
-            inputs, samples = model.data_preprocessor(batch, False)
+            inputs, samples = host.prepared(model.data_preprocessor, batch, False)
             features.append(pooled_map(backbone(inputs[0])))
             labels += [sample_label(sample) for sample in samples]
     x = torch.cat(features).float()
@@ -68,7 +68,7 @@ def extract_stage_features(
         warn_if_slow_in_bf16(next(model.parameters()).device.type)
     with evaluation_mode(model.modules()):
         for batch in batches:
-            inputs, samples = model.data_preprocessor(batch, False)
+            inputs, samples = host.prepared(model.data_preprocessor, batch, False)
             with torch.autocast(inputs[0].device.type, amp, enabled=amp is not None):
                 features = forward(inputs[0])
             yield features, [sample_label(sample) for sample in samples]

@@ -157,7 +157,7 @@ def test_launcher_takes_what_the_machine_has(baseline, machine):
     cfg = baseline(launcher='pytorch', find_unused_parameters=True)
     prepare_config(cfg)
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
-    assert cfg.model_wrapper_cfg.type == 'mmselfsup.CPUDistributedDataParallel'
+    assert cfg.model_wrapper_cfg.type == 'CPUDistributedDataParallel'
     assert cfg.model_wrapper_cfg.find_unused_parameters
     machine(device='cuda')
     for moved in (cfg, baseline(launcher='pytorch')):  # the dumped config, a fresh one

@@ -1,6 +1,7 @@
 """The command on MMPretrain's own configs, accelerated by five lines."""
 
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from mmaccel import host
 from ..folder_run import write_images
 from ..processes import run_tool
 from ..test_engine.test_resume import assert_same, trace
+
+ROOT = Path(__file__).resolve().parents[2]
 
 #: What docs/mmpretrain.md tells users to add.
 FIVE_LINES = """
@@ -84,3 +87,36 @@ def test_five_lines_train_are_killed_and_resume(tmp_path, images):
     seen = trace(whole / 'trace.json')
     assert seen == trace(killed / 'trace.json')
     assert len({line['exit'] for line in seen.values()}) > 1
+
+
+def test_the_other_host_goes_on(tmp_path, both):
+    """A checkpoint of MMPretrain resumes in MMSelfSup, and the other way round."""
+    write_images(tmp_path / 'images')
+    options = [
+        f'train_dataloader.dataset.data_root={tmp_path / "images"}',
+        'train_dataloader.batch_size=8',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'model.queue_len=16',
+        'model.backbone.base_channels=8',
+        'model.backbone.stem_channels=8',
+        'model.neck.in_channels=(8,16,32,64)',
+        'default_hooks.checkpoint.interval=1',
+    ]
+    for epochs, folder in enumerate(('mmpretrain/', '', 'mmpretrain/'), 1):
+        config = f'configs/{folder}small/accel-mocov2_r18_folder.py'
+        code = run_tool(
+            'train',
+            str(ROOT / config),
+            '--work-dir',
+            str(tmp_path / 'out'),
+            *(['--resume'] if epochs > 1 else []),
+            '--cfg-options',
+            f'train_cfg.max_epochs={epochs}',
+            *options,
+            log=tmp_path / f'{epochs}.txt',
+        )
+        assert code == 0, (tmp_path / f'{epochs}.txt').read_text()[-2000:]
+    last = torch.load(tmp_path / 'out/epoch_3.pth', weights_only=True)
+    assert last['meta']['iter'] == 9
+    assert last['state_dict']['encoder_k.steps'] == 9

@@ -56,8 +56,9 @@ class AccelAlgorithm(BaseModel):
             default backend or the one named; the same result up to rounding. The first
             steps take minutes. Defaults to False.
         pretrained (str, optional): A checkpoint to start from. Defaults to None.
-        data_preprocessor (dict, optional): An ``AccelDataPreprocessor`` where it names
-            no type. Defaults to None.
+        data_preprocessor (dict, optional): An ``AccelDataPreprocessor``, with the same
+            values, where it names no type or, without a scope, ``SelfSupDataPreprocessor``.
+            Defaults to None.
         init_cfg (dict, optional): Of the weights' initialization. Defaults to None.
 
     Attributes:
@@ -91,7 +92,8 @@ class AccelAlgorithm(BaseModel):
         if pretrained is not None:
             init_cfg = dict(type='Pretrained', checkpoint=pretrained)
         preprocessor = dict(data_preprocessor or {})
-        preprocessor.setdefault('type', 'AccelDataPreprocessor')
+        if preprocessor.get('type') in (None, 'SelfSupDataPreprocessor'):
+            preprocessor['type'] = 'AccelDataPreprocessor'
         super().__init__(host.build(MODELS, preprocessor), init_cfg)
         self.backbone = host.build(MODELS, backbone)
         self.neck = host.build(MODELS, neck)

@@ -102,8 +102,9 @@ def read_architecture(weights: Mapping[str, Tensor]) -> Architecture:
 
 def mmcls_network(arch: Architecture) -> nn.Module:
     """MMClassification's network; called, it gives the map of the last stage."""
+    scope = host.current().labels  # MMPretrain took the networks over
     cfg = dict(
-        type='mmcls.ResNet',
+        type=f'{scope}.ResNet',
         depth=arch.depth,
         in_channels=arch.in_channels,
         base_channels=arch.base_channels,
@@ -112,10 +113,10 @@ def mmcls_network(arch: Architecture) -> nn.Module:
         avg_down=arch.avg_down,
     )
     if arch.small_stem:
-        cfg['type'] = 'mmcls.ResNet_CIFAR'
+        cfg['type'] = f'{scope}.ResNet_CIFAR'
     elif arch.groups > 1:
         cfg.update(
-            type='mmcls.ResNeXt',
+            type=f'{scope}.ResNeXt',
             groups=arch.groups,
             width_per_group=arch.width_per_group,
         )
