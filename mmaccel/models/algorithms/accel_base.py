@@ -57,8 +57,8 @@ class AccelAlgorithm(BaseModel):
             steps take minutes. Defaults to False.
         pretrained (str, optional): A checkpoint to start from. Defaults to None.
         data_preprocessor (dict, optional): An ``AccelDataPreprocessor``, with the same
-            values, where it names no type or, without a scope, ``SelfSupDataPreprocessor``.
-            Defaults to None.
+            values, where it names no type or, without a scope,
+            ``SelfSupDataPreprocessor``. Defaults to None.
         init_cfg (dict, optional): Of the weights' initialization. Defaults to None.
 
     Attributes:
@@ -303,16 +303,3 @@ class AccelAlgorithm(BaseModel):
         # gradient, to the loss as well, and would leave the projector untrained
         torch.clear_autocast_cache()
         return vectors.unflatten(0, pooled.shape[:2])
-
-
-def full_precision(device: torch.device) -> torch.autocast:
-    """Leave mixed precision: similarities, losses and codes are computed in fp32.
-
-    bfloat16 has 8 bits for a similarity that is divided by a temperature of 0.1.
-    """
-    return torch.autocast(device.type, enabled=False)
-
-
-def at_least_fp32(*vectors: Tensor) -> list[Tensor]:
-    """Vectors of a 16-bit type as fp32, others as they are."""
-    return [x.float() if x.element_size() < 4 else x for x in vectors]

@@ -21,9 +21,10 @@ from ..utils.checks import check_queue_len
 from ..utils.feature_queue import FeatureQueue
 from ..utils.fused_ema import FusedEMA
 from ..utils.negatives import age_gap, similarity_to_others
+from ..utils.precision import at_least_fp32, full_precision
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
-from .accel_base import AccelAlgorithm, at_least_fp32, full_precision
+from .accel_base import AccelAlgorithm
 
 
 @MODELS.register_module()

@@ -13,10 +13,11 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from ..utils.negatives import other_images
+from ..utils.precision import at_least_fp32, full_precision
 from ..utils.representation import pair_statistics
 from ..utils.stages import StagePass
 from ..utils.transfer import gather_rows, gather_with_own_gradient
-from .accel_base import AccelAlgorithm, at_least_fp32, full_precision
+from .accel_base import AccelAlgorithm
 
 
 @MODELS.register_module()

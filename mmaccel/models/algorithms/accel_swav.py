@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..necks import IntermediateNeck
 from ..utils.checks import check_keeps_images, check_views
+from ..utils.precision import at_least_fp32, full_precision
 from ..utils.representation import pair_statistics
 from ..utils.views import same_size
-from .accel_base import AccelAlgorithm, at_least_fp32, full_precision
+from .accel_base import AccelAlgorithm
 
 
 @MODELS.register_module()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mmaccel import host
 
+from ..utils.precision import at_least_fp32
+
 
 @MODELS.register_module()
 class AccelContrastiveHead(BaseModule):
@@ -36,7 +38,7 @@ class AccelContrastiveHead(BaseModule):
         self.decoupled = decoupled
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
-        """Compute the mean loss of a batch, in fp32 also under mixed precision.
+        """Compute the mean loss of a batch, at least in fp32.
 
         Args:
             pos (Tensor): (N, 1) positive similarities.
@@ -44,7 +46,7 @@ class AccelContrastiveHead(BaseModule):
         """
         if self.decoupled:
             return self.score(pos[:, None], neg[:, None]).mean()
-        logits = torch.cat((pos.float(), neg.float()), dim=1) / self.temperature
+        logits = torch.cat(at_least_fp32(pos, neg), dim=1) / self.temperature
         # upstream makes its labels on the host, which then waits for the device
         labels = torch.zeros(len(pos), dtype=torch.long, device=pos.device)
         return self.loss_module(logits, labels)
@@ -62,8 +64,8 @@ class AccelContrastiveHead(BaseModule):
         Returns:
             Tensor: (N, P, Q) losses, fp32.
         """
-        pos = pos.float() / self.temperature
-        neg = torch.logsumexp(neg.float() / self.temperature, dim=-1, keepdim=True)
+        pos, neg = (x / self.temperature for x in at_least_fp32(pos, neg))
+        neg = torch.logsumexp(neg, dim=-1, keepdim=True)
         return (neg if self.decoupled else torch.logaddexp(pos, neg)) - pos
 
     def chance(self, num_negatives: int) -> float:
