@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from mmcls.models import ResNet
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from torch import nn
 
+from mmaccel import host
 from mmaccel.engine.config import prepare_config, set_work_dir
 from mmaccel.engine.runner import build_runner
 from mmaccel.engine.weights import set_pretrained
@@ -38,7 +39,8 @@ def make_checkpoint(
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    backbone = ResNet(18, base_channels=base_channels, stem_channels=base_channels)
+    width = dict(base_channels=base_channels, stem_channels=base_channels)
+    backbone = host.find(MODELS, f'{host.installed()[0].labels}.ResNet')(18, **width)
     head = nn.Linear(8 * base_channels, len(voc_set.CLASSES) + 1)
     both = nn.Sequential(backbone, head)
     optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmselfsup.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmaccel import host
 from mmaccel.engine.config import load_config
 from mmaccel.engine.weights import check_pretrained, set_pretrained
 from tests.processes import run_tool
@@ -171,8 +171,10 @@ def test_metrics_equal_an_independent_computation(kind, run, devkit):
 
 @pytest.mark.parametrize('kind', CONFIGS)
 def test_every_weight_of_a_resnet50_comes_from_the_checkpoint(kind, tmp_path):
-    pretraining = load_config('configs/accel/mocov2_r50_8xb32.py')
-    with DefaultScope.overwrite_default_scope('mmselfsup'):
+    package = host.installed()[0]
+    folder = 'mmpretrain/' if package is host.MMPRETRAIN else ''
+    pretraining = load_config(f'configs/{folder}accel/mocov2_r50_8xb32.py')
+    with DefaultScope.overwrite_default_scope(package.name):
         saved = MODELS.build(pretraining.model.backbone).state_dict()
     for value in saved.values():
         if value.is_floating_point():

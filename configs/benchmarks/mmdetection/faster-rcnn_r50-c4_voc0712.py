@@ -9,7 +9,7 @@ custom_imports = dict(
     imports=[
         'mmaccel',
         'mmaccel.evaluation.voc_metric',
-        'mmselfsup.models.utils.res_layer_extra_norm',
+        'mmaccel.evaluation.res_layer_extra_norm',
     ],
     allow_failed_imports=False,
 )
