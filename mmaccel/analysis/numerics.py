@@ -62,7 +62,7 @@ class Numerics(NamedTuple):
         if _knows(cfg, 'channels_last'):
             model.channels_last = self.layout == 'channels_last'
         if self.compile_stages:
-            model.compile_stages = True
+            model.compile_stages = model.get('compile_stages') or True
         return model
 
     def optimizer_config(self, cfg: Config) -> Any:

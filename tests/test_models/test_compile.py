@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
@@ -66,3 +67,58 @@ def test_schedules_bring_graphs_and_never_an_eager_stage():
         step(model, optimizer, views(seed=i), seed=i)
     assert counter.frame_count == graphs
     assert not compiled['recompile_limit'] and not compiled['graph_break']
+
+
+@pytest.mark.parametrize('how', [True, 'reduce-overhead', 'inductor', 'eager'])
+def test_a_mode_is_a_mode_and_a_backend_a_backend(monkeypatch, how):
+    asked, steps = [], []
+
+    def compile_(function, **how):
+        asked.append({k: v for k, v in how.items() if k != 'dynamic'})
+        return function
+
+    monkeypatch.setattr(torch, 'compile', compile_)
+    monkeypatch.setattr(
+        torch.compiler, 'cudagraph_mark_step_begin', lambda: steps.append(1)
+    )
+    model = build(moco_config(compile_stages=how))
+    for i in range(3):
+        model.plan = StepPlan(exit_stage=4)
+        model(views(seed=i), [], mode='loss')
+    expected = {True: {}, 'reduce-overhead': dict(mode=how)}
+    assert asked == [expected.get(how, dict(backend=how))] * 8
+    assert len(steps) == (3 if how == 'reduce-overhead' else 0)
+
+
+def test_stages_can_be_recorded_as_cuda_graphs():
+    """No stage reads a value on the host or makes a tensor on another device.
+
+    Either would end a CUDA graph. The tensors are on the meta device, so that one on
+    the CPU shows.
+    """
+    torch._dynamo.reset()
+    graphs = []
+
+    def record(graph, _):
+        graphs.append(graph)
+        return graph
+
+    model = build(moco_config()).to('meta')
+    for name, stages in (
+        ('query', model.backbone),
+        ('key', model.encoder_k.module[0]),
+    ):
+        model.compile_stages = record
+        x = torch.empty(4, 3, 64, 64, device='meta')
+        for stage in model.stages(name, stages):
+            x = stage(x)
+    assert len(graphs) == 8
+    for graph in graphs:
+        assert len(list(graph.graph.nodes)) > 10
+        for node in graph.graph.nodes:
+            assert 'nonzero' not in str(node.target) and str(node.target) != 'item'
+            value = node.meta.get('example_value')
+            if isinstance(value, torch.Tensor):
+                assert value.device.type == 'meta', node
+    counters = torch._dynamo.utils.counters
+    assert not counters['graph_break']

@@ -26,7 +26,7 @@ from ..utils.checks import (
     check_neck,
     check_pair,
 )
-from ..utils.compiled import compiled_stage
+from ..utils.compiled import MODES, begin_step, compiled_stage
 from ..utils.norms import running_statistics
 from ..utils.stages import Stage, StagePass, split_stages
 from ..utils.views import same_size
@@ -53,8 +53,10 @@ class AccelAlgorithm(BaseModel):
             rounding, in less time on CPUs and tensor cores. Defaults to False, as
             upstream.
         compile_stages (bool or str): Compile each stage with ``torch.compile``, by its
-            default backend or the one named; the same result up to rounding. The first
-            steps take minutes. Defaults to False.
+            default backend or the one named; the same result up to rounding. With
+            ``'reduce-overhead'`` each stage is recorded as CUDA graphs, which a GPU
+            replays without waiting for the host. The first steps take minutes.
+            Defaults to False.
         pretrained (str, optional): A checkpoint to start from. Defaults to None.
         data_preprocessor (dict, optional): An ``AccelDataPreprocessor``, with the same
             values, where it names no type or, without a scope,
@@ -135,6 +137,8 @@ class AccelAlgorithm(BaseModel):
             ValueError: For another mode: pretraining predicts nothing.
         """
         if mode == 'loss':
+            if self.compile_stages in MODES:
+                begin_step()
             return self.loss(inputs, data_samples)
         if mode == 'tensor':
             return self.extract_feat(inputs)
@@ -266,7 +270,7 @@ class AccelAlgorithm(BaseModel):
             blocks (Collection[int], optional): As of :func:`split_stages`.
             folded (int): As of :func:`split_stages`. Defaults to 0.
         """
-        backend = 'inductor' if self.compile_stages is True else self.compile_stages
+        backend = self.compile_stages
         compiled = bool(backend) and self.training and blocks is None
         as_they_are = split_stages(backbone, blocks, folded, fused=not compiled)
         if not backend or not compiled:

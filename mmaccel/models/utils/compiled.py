@@ -8,11 +8,15 @@ from torch import Tensor
 
 from .stages import Stage
 
+#: Modes of ``torch.compile``; any other name is a backend's. The first two record CUDA
+#: graphs, one per stage and shape.
+MODES = ('reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+
 #: Graphs of one stage: sizes of views and windows, with a gradient and without.
 LIMIT = 32
 
 
-def compiled_stage(stage: Stage, name: str, backend: str | Callable) -> Stage:
+def compiled_stage(stage: Stage, name: str, backend: bool | str | Callable) -> Stage:
     """Compile a stage into graphs of its own.
 
     Torch counts graphs by function, and stops compiling after eight: four stages of
@@ -23,7 +27,8 @@ def compiled_stage(stage: Stage, name: str, backend: str | Callable) -> Stage:
     Args:
         stage (Callable): From :func:`split_stages`.
         name (str): Of the function, in torch's messages.
-        backend (str or Callable): As of ``torch.compile``.
+        backend (bool, str or Callable): True for torch's default, one of :data:`MODES`,
+            or a backend as of ``torch.compile``.
 
     Note:
         Raises torch's limits of graphs for the whole process.
@@ -35,7 +40,20 @@ def compiled_stage(stage: Stage, name: str, backend: str | Callable) -> Stage:
     code = run.__code__.replace(co_name=name)
     own = types.FunctionType(code, run.__globals__, name, None, run.__closure__)
     _raise_limits()
-    return torch.compile(own, dynamic=False, backend=backend)
+    how: dict = {} if backend is True else dict(backend=backend)
+    if backend in MODES:
+        how = dict(mode=backend)
+    return torch.compile(own, dynamic=False, **how)
+
+
+def begin_step() -> None:
+    """Tell recorded CUDA graphs that what the last step gave is no longer needed.
+
+    Note:
+        Without it a graph that runs again could be taken for a part of the last step,
+        whose maps it must not overwrite.
+    """
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 def _raise_limits() -> None:
