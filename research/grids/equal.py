@@ -12,6 +12,14 @@ runs = [
         **_evaluated,
     ),
     dict(methods=['simclr'], variants=['decoupled'], epochs=[11, 16], **_evaluated),
+    # what wins with the loss that helps its baseline, too
+    dict(
+        methods=['simclr'],
+        variants=['grow-freeze-decoupled'],
+        epochs=[20],
+        seeds=[0, 1, 2],
+        **_evaluated,
+    ),
     dict(
         methods=['simclr'],
         variants=['late-sum-random', 'asymmetric', 'asymmetric-freeze'],
