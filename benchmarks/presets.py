@@ -35,6 +35,8 @@ RECIPES = {
     'configs/accel/swav_r50_8xb32-mcrop-2-4-160-96.py': LARGE,
     'configs/small/accel-mocov2_r18_cifar10.py': SMALL,
     'configs/small/accel-simclr_r18_cifar10.py': SMALL,
+    'configs/small/accel-mocov1_r18_cifar10.py': SMALL,
+    'configs/small/accel-swav_r18_cifar10.py': SMALL,
     'configs/small/accel-mocov2_r18_fashion-mnist.py': SMALL,
 }
 
