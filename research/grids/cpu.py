@@ -1,6 +1,6 @@
 # The study at the size of two CPU cores: a quarter of the channels, views of 24 px,
 # 128 images a step, bf16. research/protocol.md says why.
-_base_ = ['./variants.py', '../../configs/_base_/datasets/cifar10-folder_mocov2.py']
+_base_ = './variants.py'
 
 _monitor = 'default_hooks.knn.'
 _side = 'train_dataloader.dataset.pipeline.0.transforms.0.0.size'
@@ -43,37 +43,21 @@ common = dict(
     },
 )
 
-# Two views and two small ones of half the side, of as little of the image as none of
-# the large ones shows (SwAV: 224 and 96 px, from 0.14 of the area on and up to 0.14).
+# multi-crop at the size of this grid
 _large, *_colours = _base_.view_pipeline
-_views = [
-    [dict(_large, size=size, scale=scale), *_colours]
-    for size, scale in ((24, _large.scale), (12, (0.05, _large.scale[0])))
-]
-_multi_crop = {
-    'model.crop_layer': None,
-    'custom_hooks': [
-        dict(type='PartialBackpropHook', exit_probs=(0, 0, 0, 1), measure_interval=0)
-    ],
-    'train_dataloader.dataset.pipeline.0.num_views': [2, 2],
-    'train_dataloader.dataset.pipeline.0.transforms': _views,
+_views = {
+    'train_dataloader.dataset.pipeline.0.transforms': [
+        [dict(_large, size=size, scale=scale), *_colours]
+        for size, scale in ((24, _large.scale), (12, (0.05, _large.scale[0])))
+    ]
 }
 
 variants = {
     # Table 10: sides of 196 and 128 of 224
     'baseline-21px': {_side: 21},
     'baseline-14px': {_side: 14},
-    'multi-crop': _multi_crop,
-    'multi-crop-freeze': {
-        **_multi_crop,
-        'custom_hooks': [
-            dict(
-                type='PartialBackpropHook',
-                schedule=_base_.freezing,
-                measure_interval=0,
-            )
-        ],
-    },
+    'multi-crop': {**_base_.variants['multi-crop'], **_views},
+    'multi-crop-freeze': {**_base_.variants['multi-crop-freeze'], **_views},
 }
 
 _evaluated = dict(evaluate_on=['test'], stages=True)

@@ -59,6 +59,25 @@ runs = [
         epochs=[200],
         evaluate_on=['test'],
     ),
+    # multi-crop: the time of the baseline's 200 epochs by operations
+    dict(
+        methods=['simclr'],
+        variants=['multi-crop', 'multi-crop-freeze'],
+        epochs=[150],
+        evaluate_on=['test'],
+    ),
+    dict(
+        methods=['mocov2'],
+        variants=['multi-crop'],
+        epochs=[137],
+        evaluate_on=['test'],
+    ),
+    dict(
+        methods=['simclr'],
+        variants=['grow-freeze-decoupled'],
+        epochs=[250],
+        evaluate_on=['test'],
+    ),
     # the frontier
     dict(methods=['mocov2', 'simclr'], variants=['baseline'], epochs=[175, 100, 65]),
     # Tables 4 to 7 and 10

@@ -4,6 +4,7 @@ _base_ = [
     '../../configs/_base_/training_stages/exits-first.py',
     '../../configs/_base_/training_stages/grow-freeze.py',
     '../../configs/_base_/training_stages/freezeout.py',
+    '../../configs/_base_/datasets/cifar10-folder_mocov2.py',
 ]
 
 _last = dict(exit_probs=(0, 0, 0, 1))
@@ -16,6 +17,18 @@ def _hook(**settings):
     hook = dict(type='PartialBackpropHook', measure_interval=0, **settings)
     return {'custom_hooks': [hook]}
 
+
+# Two views and two small ones of half the side, of as little of the image as none of
+# the large ones shows (SwAV: 224 and 96 px, from 0.14 of the area on and up to 0.14).
+_large, *_colours = _base_.view_pipeline
+_multi_crop = {
+    **_whole,
+    'train_dataloader.dataset.pipeline.0.num_views': [2, 2],
+    'train_dataloader.dataset.pipeline.0.transforms': [
+        [dict(_large, size=size, scale=scale), *_colours]
+        for size, scale in ((32, _large.scale), (16, (0.05, _large.scale[0])))
+    ],
+}
 
 _paper = {
     'baseline': {},
@@ -216,6 +229,8 @@ _equal = {
         **_hook(schedule=_exits_and_windows_then_whole),
     },
     'decoupled': {**_whole, **_decoupled, **_hook(**_last)},
+    'multi-crop': {**_multi_crop, **_hook(**_last)},
+    'multi-crop-freeze': {**_multi_crop, **_hook(schedule=_base_.freezing)},
     'grow-freeze-decoupled': {
         **_whole,
         **_decoupled,
