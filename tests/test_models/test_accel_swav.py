@@ -183,8 +183,9 @@ def test_codes_use_the_queue_once_it_is_full_as_the_loss_does():
     loss.queue, loss.use_queue = torch.zeros(2, 8, 16), False
     loss.queue[:, :4] = torch.randn(2, 4, 16)
     torch.testing.assert_close(loss.codes(z, 4), without)  # half full
-    loss.queue[:, 4:] = torch.randn(2, 4, 16)
-    found = loss.codes(z, 4)  # as after upstream's hook, at an epoch's start
+    # as after the hook, at an epoch's start
+    loss.queue = torch.cat((loss.queue[:, :4], torch.randn(2, 4, 16)), dim=1)
+    found = loss.codes(z, 4)
     weight = nn.functional.normalize(loss.prototypes.weight.detach(), dim=1)
     for i, code in enumerate(found):
         scores = torch.cat((loss.queue[i], z[4 * i : 4 * i + 4])) @ weight.t()
@@ -216,3 +217,27 @@ def test_views_of_one_size_go_together():
 def test_missing_views_are_refused():
     with pytest.raises(ValueError, match='gives 2 view.*but 6 are needed'):
         build(swav_config([2, 4])).loss(views(), [])
+
+
+def test_a_queue_is_looked_at_once_and_counted_then():
+    """The host waits once per queue; the answer is upstream's in every step."""
+    loss = build(swav_config([2])).head.losses[-1]
+    looks = []
+
+    class Watched(torch.Tensor):
+        def __ne__(self, other):
+            looks.append(1)
+            return torch.Tensor.__ne__(self, other)
+
+    for rows in (0, 4, 12):  # empty, partly filled and full, as a resumed one may be
+        queue = torch.zeros(2, 12, 16)
+        queue[:, :rows] = 1.0
+        loss.queue, loss.use_queue = queue.as_subclass(Watched), False
+        looks.clear()
+        for i in range(5):
+            full = bool((queue[:, -1] != 0).any())
+            assert loss._queue_is_full() == full, (rows, i)
+            z = nn.functional.normalize(torch.randn(8, 16), dim=1)
+            with torch.no_grad():
+                loss._fill_queue(z, 4)
+        assert len(looks) == 1

@@ -56,6 +56,8 @@ class AccelSwAVLoss(BaseModule):
         self.num_crops = num_crops
         self.use_queue = False
         self.queue: Tensor | None = None
+        self._counted: Tensor | None = None  # the queue whose used rows are known
+        self._rows = 0
         self.world_size = get_world_size()
         self.prototypes = nn.Linear(feat_dim, num_prototypes, bias=False)
 
@@ -117,18 +119,24 @@ class AccelSwAVLoss(BaseModule):
     @torch.no_grad()
     def _fill_queue(self, z: Tensor, count: int) -> None:
         if self.queue is not None:
+            self._rows += count
             for i, view in enumerate(self.crops_for_assign):
                 self.queue[i, count:] = self.queue[i, :-count].clone()
                 self.queue[i, :count] = z[view * count : (view + 1) * count]
 
     def _queue_is_full(self) -> bool:
-        """Upstream's condition; its hook unsets ``use_queue`` in every epoch.
+        """Upstream's condition, that the last row is used; its hook forgets the answer
+        in every epoch.
 
         Note:
-            Until it is full the host waits for the answer.
+            The host waits for the device once for each queue that the hook hands over,
+            that is once per epoch until it is full; then it counts the rows itself.
         """
         if self.queue is not None and not self.use_queue:
-            self.use_queue = bool((self.queue[:, -1] != 0).any())
+            if self._counted is not self.queue:
+                used = (self.queue != 0).any(0).any(-1)  # (Q,), from the first row on
+                self._counted, self._rows = self.queue, int(used.sum())
+            self.use_queue = self._rows >= self.queue.size(1)
         return self.queue is not None and self.use_queue
 
     @torch.no_grad()
