@@ -158,9 +158,11 @@ def sample_label(sample: object) -> int:
     """
     label = getattr(sample, 'gt_label', None)
     if label is None:
+        pack = host.current().labelled()
+        settings = ', '.join(f'{key}={value!r}' for key, value in pack.items())
         raise ValueError(
             'The kNN monitor needs labels: use a labelled dataset and end its pipeline '
-            f'with {host.current().labelled()}'
+            f'with dict({settings})'
         )
     if isinstance(label, torch.Tensor):  # MMPretrain
         return int(label)
