@@ -78,21 +78,14 @@ class Host:
                 f'momentum={momentum} is not possible; it is the share of the weights '
                 f'that is {meant} ones in each step: a number from 0 to 1'
             )
-        if self.momentum_of_old:
-            if momentum < 0.5:
-                raise ValueError(
-                    f'momentum={momentum} would follow the query encoder almost at '
-                    f'once: in {self.name} it is the share {meant} weights. Set '
-                    f'model.momentum={round(1 - momentum, 12)}'
-                )
-            return 1 - momentum
-        if momentum > 0.5:
+        rate = 1 - momentum if self.momentum_of_old else momentum
+        if rate > 0.5:
             raise ValueError(
                 f'momentum={momentum} would follow the query encoder almost at once: '
                 f'in {self.name} it is the share {meant} weights. Set '
                 f'model.momentum={round(1 - momentum, 12)}'
             )
-        return momentum
+        return rate
 
 
 MMSELFSUP = Host(

@@ -81,7 +81,7 @@ use_active() {
   local python missing
   python="$(command -v "${PYTHON:-python}" || command -v python3)" \
     || die "MMACCEL_VENV=none, but no python is on PATH"
-  missing="$("$python" - requirements.txt requirements-dev.txt <<'PY'
+  missing="$("$python" - "$HOSTS" requirements.txt requirements-dev.txt <<'PY'
 import re, sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -89,14 +89,16 @@ def installed(name):
     try:
         return bool(version(name))
     except PackageNotFoundError:
-        return name == 'mmcv-lite' and installed('mmcv')
+        return name == 'mmcv-lite' and installed('mmcv') or (
+            name == 'mmpretrain' and installed('onedl-mmpretrain'))
 
-names = [re.match(r'[\w.-]+', x) for f in sys.argv[1:] for x in open(f)]
-print(' '.join(m.group() for m in names if m and not installed(m.group())))
+names = [re.match(r'[\w.-]+', x) for f in sys.argv[2:] for x in open(f)]
+names = sys.argv[1].split(',') + [m.group() for m in names if m]
+print(' '.join(name for name in names if not installed(name)))
 PY
 )"
   [[ -z "$missing" ]] || die "MMACCEL_VENV=none, but $python lacks: $missing. Run:" \
-    "$python -m pip install -c constraints.txt -r requirements.txt -r requirements-dev.txt"
+    "$python -m pip install -c constraints.txt -r requirements.txt -r requirements-dev.txt -e '.[$HOSTS]'"
   echo "$python"
 }
 
