@@ -26,7 +26,7 @@ from mmaccel.engine.config_reader import dicts
 from mmaccel.errors import ConfigError
 from mmaccel.evaluation.curves import read_scalars
 from mmaccel.fileio import write_atomically
-from mmaccel.hardware import processor_abilities, processor_name
+from mmaccel.hardware import emulates_bf16, processor_abilities, processor_name
 from mmaccel.version import __version__
 
 from .children import Children, Interrupted, unwound_by_signals
@@ -40,6 +40,7 @@ _TRAINING = 'training.json'
 _ELAPSED = 'elapsed.json'
 _LOCK = 'lock'
 _PROBE = _TOOLS / 'benchmarks/classification/probe.py'
+_WIDE_BF16 = Path(__file__).with_name('wide_bf16.py')
 _SPREAD = _TOOLS / 'analysis_tools/measure_spread.py'
 
 #: What a record has from training and evaluation; a later evaluation keeps it.
@@ -260,7 +261,7 @@ class Study:
             env['OMP_NUM_THREADS'] = '1'
         with open(log, 'a+', encoding='utf-8', errors='replace') as file:
             before = file.seek(0, os.SEEK_END)
-            words = [sys.executable, *map(str, command)]
+            words = [sys.executable, *map(str, _bearable(command))]
             code = self._children.call(words, stdout=file, env=env)
             if code:
                 file.seek(before)
@@ -295,6 +296,12 @@ def _images(loader: Any) -> str | None:
 
 def _amp(run: Run) -> list[str]:
     return ['--amp', run.amp] if run.amp else []
+
+
+def _bearable(command: list) -> list:
+    """A command as it takes a bearable time on this processor, too."""
+    slow = 'bf16' in command and not torch.cuda.is_available() and emulates_bf16()
+    return [_WIDE_BF16, *command] if slow else command
 
 
 def setting() -> dict:

@@ -160,8 +160,8 @@ def test_report(tmp_path):
     [
         ([60, 30, 20], 8, 1000),  # 10 epochs of all three would fit
         ([30, 15, 10], 5, 1000),
-        ([6, 3, 2], 2, 496),  # one epoch of all three: two of half the images
-        ([0.006, 0.003, 0.002], 2, 16),  # one batch at least
+        ([6, 3, 2], 3, 320),  # one epoch of all three: three of a third of the images
+        ([0.006, 0.003, 0.002], 3, 16),  # one batch at least
     ],
 )
 def test_epochs_fit_the_time(monkeypatch, in_time, epochs, images):
