@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +113,23 @@ class StepCounter(TorchDispatchMode):
         self.counts = Counts()
         self.shadows = WeakTensorKeyDictionary() if shadows is None else shadows
         self._pinned: list[Tensor] = []
+        self._paused = False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Count nothing in a block."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def add(self, name: str, launches: int, moved: int) -> None:
+        """Add kernels that are not dispatched one by one, and the bytes they move."""
+        self.counts.launches += launches
+        self.counts.operators[name] += launches
+        self.counts.moved += moved
+        self.counts.movers[name] += moved
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -196,7 +214,7 @@ class StepCounter(TorchDispatchMode):
         self, func: Any, name: str, given: list[Tensor], args: tuple, result: Any
     ) -> None:
         made = _tensors(result)
-        if not _on_gpu([*given, *made]):
+        if self._paused or not _on_gpu([*given, *made]):
             return
         copied = name in ('_to_copy', 'copy_')
         if name in _COUNTED_ON_HOST or (copied and self._blocks(name, args, made)):

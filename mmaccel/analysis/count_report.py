@@ -33,7 +33,8 @@ def count_report(
             ``cfg`` names.
         batch_size (int): Images per step and device. Defaults to 32.
         size (int, optional): Side of the views. Defaults to the pipeline's.
-        numerics (Numerics, optional): Precision and layout of the config's step.
+        numerics (Numerics, optional): Precision, layout and compilation of the config's
+            step. What torch compiles is planned for an A100.
 
     Returns:
         dict: ``steps`` by exit and ``'baseline'``, each with ``launches``, ``gib``,

@@ -21,6 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmaccel.models.plan import StepPlan
 
+from .compiled import CompiledStage
 from .count import Counts, StepCounter
 from .numerics import Numerics
 from .step import StepRunner
@@ -63,9 +64,9 @@ class FakeStepRunner(StepRunner):
 
     def counted(self, body: Callable[[], Any]) -> Counts:
         """Count what a function asks of the device."""
-        with self._on_device(), StepCounter(self._shadows) as counter:
+        with self._on_device(), StepCounter(self._shadows) as self._counter:
             body()
-        return counter.counts
+        return self._counter.counts
 
     def wrap(self, wrapper: Callable[[Any], Any]) -> None:
         """Let steps go through a wrapper for several ranks."""
@@ -77,11 +78,15 @@ class FakeStepRunner(StepRunner):
         with (
             self._mode,
             mock.patch.object(Tensor, 'backward', _backward),
+            mock.patch.object(torch, 'compile', self._compiled),
             mock.patch.object(torch.cuda, 'current_device', lambda: 0),
             mock.patch.object(torch.cuda, 'get_device_capability', lambda _: (8, 0)),
             mock.patch.object(Variable, '_execution_engine', _Engine),
         ):
             yield
+
+    def _compiled(self, function: Any, **_: Any) -> CompiledStage:
+        return CompiledStage(function, self.model, lambda: self._counter)
 
     def synchronize(self) -> None:
         """There is nothing to wait for."""
@@ -120,6 +125,7 @@ class _Engine:
     """Stands in for torch's engine where a hook asks for a call at its end."""
 
     callbacks: ClassVar[list[Callable[[], None]]] = []
+    run_backward = staticmethod(Variable._execution_engine.run_backward)
 
     @classmethod
     def queue_callback(cls, callback: Callable[[], None]) -> None:

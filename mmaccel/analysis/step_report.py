@@ -59,8 +59,8 @@ def step_report(
     runner = build(cfg, numerics)
     if profile and runner.numerics.compile_stages:
         raise ConfigError(
-            'compiled stages cannot be profiled; add --cfg-options '
-            'model.compile_stages=False'
+            'compiled stages cannot be profiled; leave out --compile, or add '
+            '--cfg-options model.compile_stages=False'
         )
     baseline = baseline or cfg.get('baseline')
     if baseline_like and not baseline:

@@ -21,6 +21,7 @@ EXAMPLES = """\
 
   # kernels, bytes and waits of the host of a step on a GPU, counted without one
   mmaccel step configs/accel/mocov2_r50_8xb32.py --count
+  mmaccel step configs/accel/mocov2_r50_8xb32.py --count --compile
 """
 
 
@@ -40,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='short for --precision fp16 on CUDA, bf16 elsewhere',
     )
     shared(parser, '--layout')
-    inside = parser.add_mutually_exclusive_group()
-    inside.add_argument(
+    parser.add_argument(
         '--compile', action='store_true', help='torch.compile of the stages'
     )
+    inside = parser.add_mutually_exclusive_group()
     inside.add_argument(
         '--profile',
         action='store_true',
@@ -54,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--count',
         action='store_true',
         help='time nothing: count the kernels that a step launches on a GPU, the bytes '
-        'that they move and where the host waits, on tensors without data; needs none',
+        'that they move and where the host waits, on tensors without data; needs none. '
+        'With --compile torch says what it would launch; takes minutes',
     )
     parser.add_argument(
         '--baseline-like',
@@ -111,11 +113,12 @@ def _count(args: argparse.Namespace) -> None:
         args.baseline,
         args.batch_size,
         args.size,
-        Numerics(args.precision, args.layout),
+        Numerics(args.precision, args.layout, args.compile),
     )
     print(
         f'on CUDA, counted without it; torch {report["torch"]}, '
         f'batch {report["batch_size"]}'
+        f'{", compiled stages" if report["numerics"]["compile_stages"] else ""}'
     )
     print(f'{"":16}{"kernels":>10}{"GiB":>10}{"waits":>10}{"of ours":>10}')
     for name, row in report['steps'].items():

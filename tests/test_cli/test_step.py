@@ -80,7 +80,7 @@ def test_profile_names_five_parts_of_ours_and_of_the_baseline(paths, tmp_path, c
     [
         (['--compile'], 1, 'has no option compile_stages; leave out --compile'),
         (['--precision', 'fp16'], 1, 'use --precision bf16'),
-        (['--compile', '--profile'], 2, 'not allowed with'),
+        (['--count', '--profile'], 2, 'not allowed with'),
         (['--amp', '--precision', 'bf16'], 2, '--precision'),
         (['--iters', '0'], 2, '--iters: must be at least 1'),
     ],

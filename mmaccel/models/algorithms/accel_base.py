@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Collection, Container, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from ..utils.checks import (
 )
 from ..utils.compiled import MODES, begin_step, compiled_stage
 from ..utils.norms import running_statistics
-from ..utils.stages import Stage, StagePass, split_stages
+from ..utils.stages import Stage, StagePass, counting_together, split_stages
 from ..utils.views import same_size
 
 
@@ -272,15 +273,19 @@ class AccelAlgorithm(BaseModel):
         """
         backend = self.compile_stages
         compiled = bool(backend) and self.training and blocks is None
-        as_they_are = split_stages(backbone, blocks, folded, fused=not compiled)
-        if not backend or not compiled:
-            return as_they_are
+        plain = split_stages(backbone, blocks, folded)
+        if not compiled:
+            return [counting_together(stage) for stage in plain]
         if name not in self._compiled:
             self._compiled[name] = [
-                compiled_stage(stage, f'{name}_stage{i}', backend)
+                counting_together(
+                    stage,
+                    partial(compiled_stage, name=f'{name}_stage{i}', backend=backend),
+                )
                 for i, stage in enumerate(split_stages(backbone), 1)
             ]
-        return [*as_they_are[:folded], *self._compiled[name][folded:]]
+        first = [counting_together(stage) for stage in plain[:folded]]
+        return [*first, *self._compiled[name][folded:]]
 
     def unit(self, z: Tensor) -> Tensor:
         """Normalise vectors (N, D) to unit length, as the upstream algorithm does."""

@@ -30,14 +30,20 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def counted_together(module: nn.Module) -> Iterator[None]:
+def counted_together(module: nn.Module, once: bool = False) -> Iterator[None]:
     """Let batch norms count their batches on the host, and add all counts at once.
 
     Otherwise each launches a kernel for the number of batches that it has seen, which
     only a norm without ``momentum`` needs to know.
+
+    Args:
+        module (nn.Module): Has the batch norms.
+        once (bool): Whether each of them sees one batch. The norms then have no counts
+            meanwhile, as suits a compiled graph, where a number that changes would be
+            another graph. Defaults to False.
     """
     counts = {
-        norm: _Count(counted)
+        norm: _Count(counted, int(once))
         for norm in module.modules()
         if isinstance(norm, _BatchNorm)
         and (counted := norm._buffers.get('num_batches_tracked')) is not None
@@ -45,7 +51,8 @@ def counted_together(module: nn.Module) -> Iterator[None]:
         and norm.momentum is not None
     }
     for norm, count in counts.items():
-        norm._buffers['num_batches_tracked'] = count  # type: ignore[assignment]
+        stand_in = None if once else count
+        norm._buffers['num_batches_tracked'] = stand_in  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -60,9 +67,9 @@ def counted_together(module: nn.Module) -> Iterator[None]:
 class _Count:
     """Stands in for the tensor to which a batch norm adds 1."""
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, number: int) -> None:
         self.tensor = tensor
-        self.number = 0
+        self.number = number
 
     def add_(self, number: int) -> None:
         self.number += number

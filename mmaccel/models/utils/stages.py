@@ -16,8 +16,7 @@ def split_stages(
     backbone: nn.Module,
     blocks: Collection[int] | None = None,
     folded: int = 0,
-    fused: bool = False,
-) -> list[Stage]:
+) -> list[nn.Module]:
     """Cut a backbone into its stages, the stem being part of the first.
 
     The first stage is upstream's own ``forward`` run on a shallow view of the
@@ -34,11 +33,9 @@ def split_stages(
             computed without one. Defaults to all.
         folded (int): Number of stages, from the first on, that run as
             :func:`folded_norms` of them. Defaults to 0.
-        fused (bool): Whether a stage's batch norms count their batches together, in
-            one kernel. Defaults to False.
 
     Returns:
-        list[Callable]: N functions from a map (N, C, H, W) to the next.
+        list[nn.Module]: N modules, from a map (N, C, H, W) to the next each.
     """
     names = stage_names(backbone)
     stages = [getattr(backbone, name) for name in names]
@@ -51,16 +48,35 @@ def split_stages(
         backbone, {names[0]: stages[0], **{name: nn.Identity() for name in names[1:]}}
     )
     stages[:folded] = map(folded_norms, stages[:folded])
-    first, *others = map(_counting, stages) if fused else stages
-    return [lambda x: last_map(first(x)), *others]
+    return [_LastMap(stages[0]), *stages[1:]]
 
 
-def _counting(stage: nn.Module) -> Stage:
-    def run(x: Tensor) -> Tensor:
-        with counted_together(stage):
-            return stage(x)
+class _LastMap(nn.Module):
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
 
-    return run
+    def forward(self, x: Tensor) -> Tensor:
+        return last_map(self.backbone(x))
+
+
+def counting_together(
+    stage: nn.Module, compiled: Callable[[nn.Module], Stage] | None = None
+) -> Stage:
+    """A stage whose batch norms count their batches in one kernel.
+
+    Args:
+        stage (nn.Module): From :func:`split_stages`.
+        compiled (Callable, optional): Makes a compiled function of the stage, in which
+            the counts do not appear. Defaults to None, the stage as it is.
+    """
+    run = stage if compiled is None else compiled(stage)
+
+    def counted(x: Tensor) -> Tensor:
+        with counted_together(stage, once=compiled is not None):
+            return run(x)
+
+    return counted
 
 
 class StagePass:
